@@ -1,0 +1,101 @@
+"""The exported graph: uint8 crops in; coordinates, covariance, confidence and heatmaps out (`models.contract`)."""
+
+import warnings
+from io import BytesIO
+from typing import Final
+
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from models.calibration import VARIANCE_FLOOR, Calibration
+from models.contract import INPUT, OUTPUTS, Contract
+from models.crop import INPUT_SIZE
+from models.dsnt import covariance
+from models.network import PoseNetwork, normalise
+
+OPSET: Final = 17
+
+# A batch of one would be frozen into the graph by some of torch's shape arithmetic.
+_TRACED_BATCH: Final = 2
+
+
+class ExportGraph(nn.Module):
+    """What the model file computes; state-dict names are `PoseNetwork`'s, so training can start from the file."""
+
+    coefficients: Tensor
+
+    def __init__(self, network: PoseNetwork, calibration: Calibration) -> None:
+        super().__init__()
+        self.backbone = network.backbone
+        self.heatmap = network.heatmap
+        self._network = (network,)  # a tuple keeps its tensors from being registered twice
+        self.register_buffer("coefficients", torch.from_numpy(calibration.coefficients).float())
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """RGB crops uint8 [N, 224, 224, 3] to the contract's outputs, in its order."""
+        coordinates, heatmaps = self._network[0](normalise(images))
+        spread = covariance(heatmaps)
+        return coordinates, spread, self._confidence(spread, heatmaps), heatmaps
+
+    def _confidence(self, spread: Tensor, heatmaps: Tensor) -> Tensor:
+        """`Calibration.confidence` of `calibration.features`, [N, joints]."""
+        rows, columns = heatmaps.shape[-2:]
+        variance = spread[..., 0] * (columns / 2) ** 2 + spread[..., 2] * (rows / 2) ** 2
+        peak = heatmaps.flatten(-2).amax(-1)
+        constant, by_variance, by_peak = self.coefficients.unbind(-1)
+        return (constant + by_variance * (variance + VARIANCE_FLOOR).log() + by_peak * peak.log()).sigmoid()
+
+
+def export_model(graph: ExportGraph, contract: Contract) -> onnx.ModelProto:
+    """Trace a graph into an ONNX model with float32 weights and the contract's metadata.
+
+    torch 2.13's newer exporter folds batch norm away and renames what it folds; training could not start from such a
+    file. The older one keeps both when it preserves the (inference) mode of each module.
+    """
+    graph.eval()
+    graph.training = True  # of this module alone: else the exporter merges equal tensors and drops a name of each pair
+    images = torch.zeros((_TRACED_BATCH, INPUT_SIZE, INPUT_SIZE, 3), dtype=torch.uint8)
+    file = BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns that it is the older one, and of constant shapes
+        torch.onnx.export(
+            graph,
+            (images,),
+            file,  # type: ignore[arg-type]  # the stub knows only paths
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_axes={name: {0: "N"} for name in (INPUT, *OUTPUTS)},
+            opset_version=OPSET,
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
+            dynamo=False,
+        )
+    graph.eval()
+    model = onnx.load_from_string(file.getvalue())
+    helper.set_model_props(model, contract.to_metadata())
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True)
+
+
+def store_as_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store the convolutions' weights as float16, each followed by a cast that the runtime folds at load.
+
+    What is small stays float32: a batch norm's variance may lie below float16's range.
+    """
+    stored = onnx.ModelProto()
+    stored.CopyFrom(model)
+    casts = []
+    for tensor in stored.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 4:
+            casts.append(helper.make_node("Cast", [tensor.name], [f"{tensor.name}.float32"], to=TensorProto.FLOAT))
+            half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float16"), tensor.name)
+            tensor.CopyFrom(half)
+    renamed = {cast.input[0]: cast.output[0] for cast in casts}
+    for node in stored.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+    for index, cast in enumerate(casts):
+        stored.graph.node.insert(index, cast)
+    onnx.checker.check_model(stored, full_check=True)
+    return stored

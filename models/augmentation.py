@@ -1,0 +1,123 @@
+"""Random crops, mirrored, rotated, scaled, shifted and coloured: a whole batch at once, on the device that holds it."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.crop import PIXEL_MEAN, PIXEL_STD
+from models.people import CONTEXT
+from models.skeleton import MIRROR
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How far crops are varied.
+
+    Attributes:
+        rotation_degrees: Standard deviation of the rotation; clipped at twice that.
+        rotated: Share of the crops that is rotated at all.
+        scale_octaves: Standard deviation of the scale's logarithm to base 2; clipped at twice that.
+        shift: Standard deviation of the shift along each axis, in crop sides.
+        gain: Each channel is multiplied by 1 +- up to this.
+        brightness: Added to all channels, +- up to this (1 is white).
+        grey: Share of the crops that lose their colour.
+        cutout: Share of the crops of which a square is painted over, up to 0.35 crop sides wide.
+    """
+
+    rotation_degrees: float = 30.0
+    rotated: float = 0.6
+    scale_octaves: float = 0.25
+    shift: float = 0.06
+    gain: float = 0.35
+    brightness: float = 0.1
+    grey: float = 0.1
+    cutout: float = 0.25
+
+    def __call__(
+        self,
+        pictures: Tensor,
+        joints: Tensor,
+        weights: Tensor,
+        crop_size: int,
+        generator: torch.Generator,
+        lead_px: float = 0.0,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Cut one random crop from each picture.
+
+        Args:
+            pictures: uint8 [N, S, S, 3], the nominal crop in the middle S / 1.5.
+            joints: float32 [N, 16, 2], normalised to the nominal crop.
+            weights: float32 [N, 16], 0 where a joint is not labelled.
+            crop_size: Side of the crops, in pixels.
+            generator: Of the device that holds the pictures.
+            lead_px: How far right and down of where the joints say the pictures are cut, in crop pixels.
+
+        Returns:
+            The network's input float32 [N, 3, crop_size, crop_size]; joints normalised to the new crops; weights, 0
+            for joints that left the crop.
+        """
+        crop_to_nominal, mirrored = self._affine(len(pictures), pictures.device, generator)
+        images = self._coloured(pictures, generator)
+        lead = crop_to_nominal[:, :, :2].sum(2, keepdim=True) * (2 * lead_px / crop_size)
+        cut = torch.cat([crop_to_nominal[:, :, :2], crop_to_nominal[:, :, 2:] + lead], 2)
+        # One unit of the sampling grid is half a picture, `CONTEXT` times half a nominal crop.
+        grid = F.affine_grid(cut / CONTEXT, [len(pictures), 3, crop_size, crop_size], align_corners=False)
+        images = F.grid_sample(images, grid, align_corners=False)
+        images = self._cut_out(images, generator)
+        joints, weights = _transformed(joints, weights, crop_to_nominal, mirrored)
+        return images, joints, weights
+
+    def _affine(self, count: int, device: torch.device, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Maps [N, 2, 3] from normalised crop to normalised nominal coordinates, and who is mirrored, [N]."""
+
+        def clipped_normal(*shape: int) -> Tensor:
+            return torch.randn(shape, device=device, generator=generator).clamp(-2, 2)
+
+        def uniform() -> Tensor:
+            return torch.rand(count, device=device, generator=generator)
+
+        angle = clipped_normal(count) * math.radians(self.rotation_degrees) * (uniform() < self.rotated)
+        scale = 2 ** (clipped_normal(count) * self.scale_octaves)
+        shift = clipped_normal(count, 2) * self.shift * 2
+        mirrored = uniform() < 0.5
+        sign = torch.where(mirrored, -1.0, 1.0)
+        cos, sin = scale * angle.cos(), scale * angle.sin()
+        rows = [torch.stack([cos * sign, -sin, shift[:, 0]], 1), torch.stack([sin * sign, cos, shift[:, 1]], 1)]
+        return torch.stack(rows, 1), mirrored
+
+    def _coloured(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
+        """The pictures [N, 3, S, S] with changed colours, normalised: nought is the colour of what lies outside."""
+
+        def uniform(channels: int) -> Tensor:
+            return torch.rand((len(pictures), channels, 1, 1), device=pictures.device, generator=generator)
+
+        images = pictures.permute(0, 3, 1, 2).float() / 255
+        images = torch.where(uniform(1) < self.grey, images.mean(1, keepdim=True), images)
+        images = images * (1 + self.gain * (2 * uniform(3) - 1)) + self.brightness * (2 * uniform(1) - 1)
+        mean, std = (torch.tensor(value, device=pictures.device).view(3, 1, 1) for value in (PIXEL_MEAN, PIXEL_STD))
+        return (images.clamp(0, 1) - mean) / std
+
+    def _cut_out(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        count, size = len(images), images.shape[-1]
+        random = torch.rand((4, count, 1), device=images.device, generator=generator)
+        half = 0.5 * (0.1 + 0.25 * random[2]) * (random[3] < self.cutout)
+        places = (torch.arange(size, device=images.device) + 0.5) / size
+        inside_x, inside_y = ((places - centre).abs() < half for centre in (random[0], random[1]))
+        return images.masked_fill((inside_y[:, None, :, None] & inside_x[:, None, None, :]), 0.0)
+
+
+def _transformed(joints: Tensor, weights: Tensor, crop_to_nominal: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+    """Joints and weights in the new crops; left and right change places in mirrored ones."""
+    linear, shift = crop_to_nominal[:, :, :2], crop_to_nominal[:, :, 2]
+    joints = torch.linalg.solve(linear, (joints - shift[:, None]).transpose(1, 2)).transpose(1, 2)
+    swapped = torch.where(
+        mirrored[:, None],
+        torch.tensor(MIRROR, device=joints.device),
+        torch.arange(joints.shape[1], device=joints.device),
+    )
+    joints = joints.gather(1, swapped[:, :, None].expand(-1, -1, 2))
+    weights = weights.gather(1, swapped)
+    return joints, weights * (joints.abs() < 1).all(-1)

@@ -1,0 +1,104 @@
+"""Confidence: the probability that a joint is within half a head of the truth, from the shape of its heatmap.
+
+A logistic regression for each kind of joint (left and right share one) on the logarithms of the heatmap's spread and
+peak. numpy and scipy alone fit it; the exported graph computes it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.skeleton import JOINTS, MIRROR
+
+FEATURES: Final = ("1", "log(variance in cells^2)", "log(peak)")
+
+# Strength of the pull of every kind's coefficients towards those of all joints together.
+_PULL: Final = 1.0
+
+# A heatmap that is one bright cell has no variance; far below the variance of any real one.
+VARIANCE_FLOOR: Final = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Coefficients of the logistic regression, [16, 3], in the order of `FEATURES`."""
+
+    coefficients: NDArray[np.float64]
+
+    def confidence(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Confidence [people, 16] from `features` [people, 16, 3]."""
+        return _sigmoid((features * self.coefficients).sum(-1))
+
+    def to_metadata(self, dataset: str, joints: int) -> dict[str, Any]:
+        """What the model file records of the fit."""
+        return {
+            "method": "logistic regression for each kind of joint",
+            "meaning": "probability that the joint is within half a head of the truth",
+            "features": list(FEATURES),
+            "coefficients": {name: self.coefficients[i].round(5).tolist() for i, name in enumerate(JOINTS)},
+            "dataset": dataset,
+            "joints": joints,
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> "Calibration":
+        """Read what `to_metadata` wrote."""
+        return cls(np.array([metadata["coefficients"][name] for name in JOINTS]))
+
+
+def features(covariance: NDArray[np.floating], heatmaps: NDArray[np.floating]) -> NDArray[np.float64]:
+    """`FEATURES` [people, 16, 3] of covariances [people, 16, 3] and heatmaps [people, 16, m, n]."""
+    rows, columns = heatmaps.shape[-2:]
+    variance = covariance[..., 0] * (columns / 2) ** 2 + covariance[..., 2] * (rows / 2) ** 2
+    peak = heatmaps.max((-2, -1))
+    return np.stack([np.ones_like(peak), np.log(variance + VARIANCE_FLOOR), np.log(peak)], -1).astype(np.float64)
+
+
+def fit(features: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Calibration:
+    """Fit on joints [people, 16] that are `right` or not; others than the `counted` ones are left out."""
+    everything = _regression(features[counted], right[counted], np.zeros(len(FEATURES)), pull=1e-6)
+    coefficients = np.empty((len(JOINTS), len(FEATURES)))
+    for kind in _kinds():
+        columns = list(kind)
+        chosen = counted[:, columns]
+        coefficients[columns] = _regression(features[:, columns][chosen], right[:, columns][chosen], everything, _PULL)
+    return Calibration(coefficients)
+
+
+def expected_calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_], bins: int = 10) -> float:
+    """Mean distance between confidence and share of right joints over equally wide bins, weighted by their joints."""
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    error = 0.0
+    for bin_ in range(bins):
+        inside = index == bin_
+        if inside.any():
+            error += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
+    return float(error)
+
+
+def _kinds() -> list[Sequence[int]]:
+    """Joints that share coefficients: a joint and its mirror image."""
+    return [tuple(sorted({joint, mirrored})) for joint, mirrored in enumerate(MIRROR) if joint <= mirrored]
+
+
+def _regression(
+    x: NDArray[np.float64], right: NDArray[np.bool_], centre: NDArray[np.float64], pull: float
+) -> NDArray[np.float64]:
+    """Logistic regression with a quadratic pull towards `centre`."""
+    from scipy.optimize import minimize  # noqa: PLC0415 - reading a fit does not need scipy
+
+    def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        z, off = x @ w, w - centre
+        return (
+            float(np.logaddexp(0, z).sum() - z[right].sum() + pull * (off @ off)),
+            x.T @ (_sigmoid(z) - right) + 2 * pull * off,
+        )
+
+    return np.asarray(minimize(loss, centre, jac=True, method="L-BFGS-B").x)
+
+
+def _sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-z))

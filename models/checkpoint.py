@@ -1,0 +1,91 @@
+"""State dicts of the pose network from every kind of file that holds one, and training checkpoints."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.network import PoseNetwork
+
+StateDict = dict[str, Tensor]
+
+_BACKBONE: Final = "backbone."
+
+
+def read_weights(path: Path) -> StateDict:
+    """Read weights under `PoseNetwork`'s names.
+
+    Args:
+        path: A `.safetensors` file with torchvision's names (ImageNet weights; int8 weights with a scale for each
+            output channel are expanded), an exported `.onnx` file, or a training checkpoint `.pt`, of which the
+            averaged weights are taken.
+
+    Raises:
+        ValueError: The file's ending is none of these.
+    """
+    readers = {".safetensors": _read_safetensors, ".onnx": _read_onnx, ".pt": _read_checkpoint}
+    if path.suffix not in readers:
+        raise ValueError(f"{path}: weights are read from {', '.join(readers)}, not from `{path.suffix}`")
+    return readers[path.suffix](path)
+
+
+def load_weights(network: PoseNetwork, path: Path) -> None:
+    """Fill a network from a file; a heatmap convolution that the file lacks (ImageNet weights) keeps its start.
+
+    Raises:
+        ValueError: The file lacks other weights of the network, or one has another shape.
+    """
+    own = network.state_dict()
+    state = {name: value for name, value in read_weights(path).items() if name in own}
+    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked") and n != "heatmap.weight"]
+    wrong = [n for n, value in state.items() if value.shape != own[n].shape]
+    if missing or wrong:
+        raise ValueError(
+            f"{path} is not of this network: {len(missing)} tensors missing, {len(wrong)} of another shape"
+        )
+    network.load_state_dict(state, strict=False)
+
+
+def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint so that a crash in the middle leaves the last one whole."""
+    unfinished = path.with_suffix(".tmp")
+    torch.save(checkpoint, unfinished)
+    unfinished.replace(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote."""
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return checkpoint
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    from safetensors.numpy import load_file  # noqa: PLC0415 - evaluating an ONNX file does not need it
+
+    stored = load_file(path)
+    arrays = {name: value for name, value in stored.items() if not name.endswith((".int8", ".scale"))}
+    for name in stored:
+        if name.endswith(".int8"):
+            weight = name.removesuffix(".int8")
+            arrays[weight] = stored[name].astype(np.float32) * stored[f"{weight}.scale"][:, None, None, None]
+    return {_own_name(name): torch.from_numpy(value) for name, value in arrays.items()}
+
+
+def _read_onnx(path: Path) -> StateDict:
+    import onnx  # noqa: PLC0415 - training from other files does not need it
+
+    initialisers = onnx.load(str(path)).graph.initializer
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in initialisers}
+    return {name: torch.from_numpy(value.astype(np.float32)) for name, value in arrays.items() if value.ndim > 0}
+
+
+def _read_checkpoint(path: Path) -> StateDict:
+    state: StateDict = read_checkpoint(path)["average"]
+    return state
+
+
+def _own_name(name: str) -> str:
+    """Torchvision's name of a backbone tensor with the prefix that it has in `PoseNetwork`."""
+    return name if name.startswith((_BACKBONE, "heatmap.")) else _BACKBONE + name

@@ -1,0 +1,168 @@
+"""How accurate a model is: `python -m models.evaluation --data FOLDER MODEL`.
+
+MODEL is an exported ONNX file, a training checkpoint or the address of a running service. Prints PCKh@0.5 on the MPII
+people of a pack as the paper's table, and PCK@0.2 for each of the other data sets.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.checkpoint import load_weights
+from models.contract import INPUT, OUTPUTS
+from models.crop import INPUT_SIZE
+from models.dsnt import covariance
+from models.metrics import Accuracy, pck, pckh, right_joints, table
+from models.network import PoseNetwork, normalise
+from models.people import DEVELOPMENT, Person, load_people, nominal_crops, read_people
+
+_BATCH: Final = 16
+_CLIENTS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """A model's answers for a list of people.
+
+    Attributes:
+        joints: float64 [people, 16, 2] in picture pixels.
+        covariance: float32 [people, 16, 3] of the heatmaps, normalised units squared; None from a service.
+        confidence: float32 [people, 16]; None from a checkpoint, which has no calibration yet.
+        heatmaps: float32 [people, 16, m, n]; None from a service.
+    """
+
+    joints: NDArray[np.float64]
+    covariance: NDArray[np.float32] | None
+    confidence: NDArray[np.float32] | None
+    heatmaps: NDArray[np.float32] | None
+
+
+Estimator = Callable[[Sequence[Person]], Estimates]
+
+
+def estimator(model: str) -> Estimator:
+    """The way to ask a model: an http(s) address, an `.onnx` file, or a file of weights for the shipped network."""
+    if model.startswith(("http://", "https://")):
+        return lambda people: ask_service(model, people)
+    if model.endswith(".onnx"):
+        return lambda people: run_onnx(Path(model), people)
+    network = PoseNetwork()
+    load_weights(network, Path(model))
+    return lambda people: run_network(network, people)
+
+
+def run_network(network: PoseNetwork, people: Sequence[Person]) -> Estimates:
+    """Ask a torch network in inference mode, in float32."""
+    network.eval()
+    coordinates, heatmaps = [], []
+    with torch.inference_mode():
+        for crops in _batches(people):
+            pose = network(normalise(torch.from_numpy(crops)))
+            coordinates.append(pose.coordinates)
+            heatmaps.append(pose.heatmaps)
+        maps = torch.cat(heatmaps)
+        spread = covariance(maps).numpy()
+    return Estimates(_in_pictures(people, torch.cat(coordinates).numpy()), spread, None, maps.numpy())
+
+
+def run_onnx(path: Path, people: Sequence[Person]) -> Estimates:
+    """Ask an exported file, on the CPU."""
+    import onnxruntime  # noqa: PLC0415 - training needs no runtime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    answers = [session.run(list(OUTPUTS), {INPUT: crops}) for crops in _batches(people)]
+    coordinates, spread, confidence, heatmaps = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+    return Estimates(_in_pictures(people, coordinates), spread, confidence, heatmaps)
+
+
+def ask_service(url: str, people: Sequence[Person]) -> Estimates:
+    """Ask a running service, one request for each person: the picture as it is stored, and the box."""
+    import httpx  # noqa: PLC0415 - only this way of asking needs it
+
+    def ask(person: Person) -> list[tuple[float, float, float]]:
+        box = person.box
+        query = {"boxes": f"{box.x},{box.y},{box.width},{box.height}"}
+        answer = client.post("/pose", params=query, content=person.picture, headers={"content-type": "image/webp"})
+        answer.raise_for_status()
+        joints = answer.json()["people"][0]["joints"]
+        return [(joint["x"], joint["y"], joint["confidence"]) for joint in joints]
+
+    with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(_CLIENTS) as pool:
+        answers = np.array(list(pool.map(ask, people)))
+    return Estimates(answers[..., :2], None, answers[..., 2].astype(np.float32), None)
+
+
+def mpii_accuracy(people: Sequence[Person], joints: NDArray[np.floating]) -> Accuracy:
+    """PCKh@0.5 of joints [people, 16, 2] in picture pixels."""
+    return pckh(joints, _truths(people), _labelled(people), head_sizes(people))
+
+
+def head_sizes(people: Sequence[Person]) -> NDArray[np.float64]:
+    """PCKh's unit [people] in picture pixels, nan where it is not known."""
+    return np.array([np.nan if person.head_size is None else person.head_size for person in people])
+
+
+def right_by_half_a_head(
+    people: Sequence[Person], joints: NDArray[np.floating]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which joints [people, 16] are within half a head of the truth, and for which that is known."""
+    heads = head_sizes(people)
+    known = _labelled(people) & ~np.isnan(heads)[:, None]
+    return right_joints(joints, _truths(people), np.nan_to_num(heads) / 2), known
+
+
+def accuracies(people: Sequence[Person], joints: NDArray[np.floating]) -> dict[str, Accuracy]:
+    """PCKh@0.5 on MPII and PCK@0.2 on the other data sets, those that are present."""
+    sources = np.array([person.source for person in people])
+    found = {}
+    for source in dict.fromkeys(sources.tolist()):
+        chosen = np.flatnonzero(sources == source).tolist()
+        some = [people[i] for i in chosen]
+        if source == "mpii":
+            found["mpii PCKh@0.5"] = mpii_accuracy(some, joints[chosen])
+        else:
+            found[f"{source} PCK@0.2"] = pck(joints[chosen], _truths(some), _labelled(some))
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m models.evaluation", description=__doc__.partition("\n")[0])
+    parser.add_argument("model", help="an .onnx file, a checkpoint, or the address of a service")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
+    parser.add_argument("--pack", default=DEVELOPMENT, help="name of the pack")
+    parser.add_argument("--source", help="only people of this data set")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    people = [p for p in read_people(options.data, [options.pack]) if options.source in (None, p.source)]
+    found = accuracies(people, estimator(options.model)(people).joints)
+    print(json.dumps({name: asdict(value) for name, value in found.items()}) if options.json else table(found))
+
+
+def _batches(people: Sequence[Person]) -> list[NDArray[np.uint8]]:
+    crops = nominal_crops(load_people(people, None, INPUT_SIZE)).numpy()
+    return [np.ascontiguousarray(crops[start : start + _BATCH]) for start in range(0, len(crops), _BATCH)]
+
+
+def _in_pictures(people: Sequence[Person], coordinates: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.stack([person.crop.to_photo(found) for person, found in zip(people, coordinates, strict=True)])
+
+
+def _truths(people: Sequence[Person]) -> NDArray[np.float64]:
+    return np.stack([person.joints for person in people])
+
+
+def _labelled(people: Sequence[Person]) -> NDArray[np.bool_]:
+    return np.stack([person.labelled for person in people])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The pose network: backbone, 1x1 heatmap convolution, heatmap activation, DSNT.
+
+DSNT and DSNTr are one network; the strategies differ in the loss that trains it (`dsnt.REGULARISERS`).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones.resnet import ResNet
+from models.crop import PIXEL_MEAN, PIXEL_STD
+from models.dsnt import HEATMAP_ACTIVATIONS, dsnt
+from models.skeleton import JOINTS
+
+
+class Pose(NamedTuple):
+    """What the network says of a batch.
+
+    Attributes:
+        coordinates: [N, joints, 2], normalised to [-1, 1], x then y, float32.
+        heatmaps: [N, joints, m, n], each summing to 1, float32.
+    """
+
+    coordinates: Tensor
+    heatmaps: Tensor
+
+
+class PoseNetwork(nn.Module):
+    """ResNet with a DSNT head.
+
+    Args:
+        depth: Depth of the ResNet.
+        output_stride: Input pixels per heatmap cell; 8 gives 28 x 28 heatmaps for 224 px.
+        activation: One of `dsnt.HEATMAP_ACTIVATIONS`.
+        joints: Number of heatmaps.
+    """
+
+    def __init__(
+        self, depth: int = 50, output_stride: int = 8, activation: str = "softmax", joints: int = len(JOINTS)
+    ) -> None:
+        super().__init__()
+        self.backbone = ResNet(depth, output_stride)
+        self.heatmap = nn.Conv2d(self.backbone.channels, joints, 1, bias=False)
+        # Small enough that the first heatmaps are nearly flat: the loss starts at its most informative point.
+        nn.init.normal_(self.heatmap.weight, std=0.001)
+        self.activation = HEATMAP_ACTIVATIONS[activation]
+
+    def forward(self, images: Tensor) -> Pose:
+        """Normalised pictures [N, 3, h, w] to the pose in each."""
+        heatmaps = self.activation(self.heatmap(self.backbone(images)))
+        return Pose(dsnt(heatmaps), heatmaps)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """RGB pictures uint8 [N, h, w, 3] to the network's input float32 [N, 3, h, w]."""
+    mean = torch.tensor(PIXEL_MEAN, device=images.device) * 255
+    std = torch.tensor(PIXEL_STD, device=images.device) * 255
+    return ((images.float() - mean) / std).permute(0, 3, 1, 2)

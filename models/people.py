@@ -1,0 +1,177 @@
+"""The people pack: photographed people with their joints, read into memory for training and evaluation.
+
+A pack is a pair of files, `NAME.tar` with pictures and `NAME.jsonl.gz` with one person a line. Every picture is a
+square around its person, 1.5 times the nominal crop, so that rotation and scaling have material.
+"""
+
+import gzip
+import io
+import json
+import math
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from models.crop import Box, Crop
+from models.skeleton import JOINTS
+
+CONTEXT: Final = 1.5
+"""Side of a picture in units of its nominal crop."""
+
+DEVELOPMENT: Final = "dev"
+"""The pack for choosing and calibrating, never for training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A line of a pack.
+
+    Attributes:
+        id: Unique name.
+        source: Data set it comes from: mpii, lsp, lspet, stanford40 or coco.
+        picture: The encoded picture, square.
+        size: Side of the picture, in pixels.
+        box: Around the person, in picture pixels.
+        joints: float64 [16, 2] in picture pixels.
+        labelled: bool [16].
+        head_size: PCKh's unit in picture pixels; None where it is not known.
+    """
+
+    id: str
+    source: str
+    picture: bytes
+    size: int
+    box: Box
+    joints: NDArray[np.float64]
+    labelled: NDArray[np.bool_]
+    head_size: float | None
+
+    @property
+    def crop(self) -> Crop:
+        """The nominal crop, in picture pixels."""
+        return Crop.around(self.box)
+
+    def decode(self, size: int) -> NDArray[np.uint8]:
+        """The picture as RGB [size, size, 3], smoothed where that shrinks it."""
+        with Image.open(io.BytesIO(self.picture)) as image:
+            return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Decoded people as tensors whose first axis is the person.
+
+    Attributes:
+        pictures: uint8 [people, S, S, 3], the nominal crop in the middle S / 1.5.
+        joints: float32 [people, 16, 2], normalised to the nominal crop.
+        weights: float32 [people, 16], how far each label is trusted; 0 where there is none.
+        head_sizes: float32 [people], PCKh's unit in the units of `joints`; nan where it is not known.
+        sources: Data set of each person.
+    """
+
+    pictures: Tensor
+    joints: Tensor
+    weights: Tensor
+    head_sizes: Tensor
+    sources: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+def training_packs(folder: Path) -> list[str]:
+    """Names of the packs in a folder that are for training.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    names = sorted(path.stem for path in folder.glob("train-*.tar"))
+    if not names:
+        raise FileNotFoundError(f"{folder} holds no training pack (train-*.tar with train-*.jsonl.gz)")
+    return names
+
+
+def read_people(folder: Path, packs: Iterable[str]) -> Iterator[Person]:
+    """Read packs one after the other, in the order of their lines; pictures stay encoded."""
+    for pack in packs:
+        with tarfile.open(folder / f"{pack}.tar") as tar:
+            pictures = {member.name: _member(tar, member) for member in tar.getmembers() if member.isfile()}
+        with gzip.open(folder / f"{pack}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            for line in lines:
+                yield _person(json.loads(line), pictures)
+
+
+def load_people(people: Sequence[Person], weights: NDArray[np.float32] | None, crop_size: int) -> People:
+    """Decode people once into memory, at the scale that crops of `crop_size` pixels need.
+
+    Args:
+        people: Whom to load.
+        weights: [people, 16], how far each label is trusted; None trusts every label alike.
+        crop_size: Side of the crops that will be cut, divisible by 4; pictures get 1.5 times that.
+
+    Raises:
+        ValueError: `crop_size` is not divisible by 4, or there is nobody to load.
+    """
+    if crop_size % 4 or not people:
+        raise ValueError(f"need people, and a crop size divisible by 4: got {len(people)} people, {crop_size} px")
+    size = int(crop_size * CONTEXT)
+    pictures = torch.empty((len(people), size, size, 3), dtype=torch.uint8)
+
+    def decode(index: int) -> None:
+        pictures[index] = torch.from_numpy(people[index].decode(size).copy())
+
+    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+        for _ in pool.map(decode, range(len(people))):
+            pass
+    joints = np.stack([person.crop.from_photo(person.joints) for person in people])
+    trusted = np.stack([person.labelled for person in people]) if weights is None else weights
+    return People(
+        pictures,
+        torch.from_numpy(joints.astype(np.float32)),
+        torch.from_numpy(trusted.astype(np.float32)),
+        torch.tensor([math.nan if p.head_size is None else 2 * p.head_size / p.crop.side for p in people]),
+        [person.source for person in people],
+    )
+
+
+def nominal_crops(people: People, lead_px: int = 0) -> Tensor:
+    """The crop in the middle of each picture, uint8 [people, crop_size, crop_size, 3], a view.
+
+    Args:
+        people: Whose pictures.
+        lead_px: How far right and down of the middle the crop is cut.
+    """
+    size = people.pictures.shape[1]
+    crop = int(size / CONTEXT)
+    edge = (size - crop) // 2 + lead_px
+    return people.pictures[:, edge : edge + crop, edge : edge + crop]
+
+
+def _person(line: dict[str, object], pictures: dict[str, bytes]) -> Person:
+    joints = np.asarray(line["joints"], np.float64).reshape(len(JOINTS), 3)
+    head_size = line["head_size"]
+    return Person(
+        id=str(line["id"]),
+        source=str(line["source"]),
+        picture=pictures[str(line["file"])],
+        size=int(str(line["size"])),
+        box=Box(*np.asarray(line["box"], np.float64).tolist()),
+        joints=joints[:, :2],
+        labelled=joints[:, 2] > 0,
+        head_size=None if head_size is None else float(str(head_size)),
+    )
+
+
+def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None  # only directories and devices have no content
+    return file.read()

@@ -1,0 +1,65 @@
+"""The 16 joints in MPII's order, and what is known about them without a picture."""
+
+from typing import Final
+
+JOINTS: Final = (
+    "right_ankle",
+    "right_knee",
+    "right_hip",
+    "left_hip",
+    "left_knee",
+    "left_ankle",
+    "pelvis",
+    "thorax",
+    "upper_neck",
+    "head_top",
+    "right_wrist",
+    "right_elbow",
+    "right_shoulder",
+    "left_shoulder",
+    "left_elbow",
+    "left_wrist",
+)
+"""Names by index; left and right are the person's own."""
+
+MIRROR: Final = (5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 15, 14, 13, 12, 11, 10)
+"""`MIRROR[i]` is the joint that joint `i` becomes when the picture is mirrored."""
+
+LIMBS: Final = (
+    (0, 1),
+    (1, 2),
+    (2, 6),
+    (3, 6),
+    (3, 4),
+    (4, 5),
+    (6, 7),
+    (7, 8),
+    (8, 9),
+    (7, 12),
+    (12, 11),
+    (11, 10),
+    (7, 13),
+    (13, 14),
+    (14, 15),
+)
+"""Pairs of joints that a drawn skeleton connects."""
+
+PCKH_COLUMNS: Final = {
+    "Head": (9,),
+    "Shoulder": (12, 13),
+    "Elbow": (11, 14),
+    "Wrist": (10, 15),
+    "Hip": (2, 3),
+    "Knee": (1, 4),
+    "Ankle": (0, 5),
+}
+"""Columns of the paper's Table 4 and the joints that each counts."""
+
+PCKH_TOTAL: Final = (0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15)
+"""Joints that PCKh's Total counts: all but pelvis and thorax."""
+
+LIMB_JOINTS: Final = (0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15)
+"""The 12 joints of arms and legs, which every skeleton in use shares."""
+
+TORSO: Final = (13, 2)
+"""Left shoulder and right hip: their distance is PCK's unit."""

@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from export.graph import OPSET, ExportGraph, export_model, store_as_float16
+from export.parity import BATCHES, compare
+from models.calibration import Calibration, features
+from models.checkpoint import load_weights
+from models.contract import OUTPUTS, SHIPPED_MODEL, Contract, check_tensors, crop_metadata, skeleton_metadata
+from models.network import PoseNetwork
+
+CONTRACT = Contract(
+    name="test",
+    version="1",
+    skeleton=skeleton_metadata(),
+    crop=crop_metadata(),
+    calibration={},
+    accuracy={},
+    training={},
+    precision="float16 weights",
+    licence="none",
+)
+CALIBRATION = Calibration(np.random.default_rng(0).normal(size=(16, 3)))
+
+
+@pytest.fixture(scope="module")
+def graph() -> ExportGraph:
+    torch.manual_seed(0)
+    network = PoseNetwork(18, 8)
+    torch.nn.init.normal_(network.heatmap.weight, std=0.05)
+    return ExportGraph(network, CALIBRATION)
+
+
+@pytest.fixture(scope="module")
+def model(graph: ExportGraph) -> onnx.ModelProto:
+    return export_model(graph, CONTRACT)
+
+
+@pytest.fixture(scope="module")
+def crops() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
+
+
+@pytest.mark.slow
+def test_model_says_what_torch_says_at_every_batch(
+    graph: ExportGraph, model: onnx.ModelProto, crops: np.ndarray
+) -> None:
+    differences = compare(model, graph, crops)
+    assert set(differences) == set(BATCHES)
+    for difference in differences.values():
+        assert difference.joints_px < 0.05
+        assert max(difference.covariance, difference.confidence, difference.heatmaps) < 1e-4
+
+
+def test_float16_storage_halves_the_file_and_hardly_moves_joints(
+    graph: ExportGraph, model: onnx.ModelProto, crops: np.ndarray
+) -> None:
+    stored = store_as_float16(model)
+    assert stored.ByteSize() < 0.55 * model.ByteSize()
+    assert compare(stored, graph, crops, [2])[2].joints_px < 0.5
+
+
+def test_file_keeps_the_contract(model: onnx.ModelProto) -> None:
+    session = onnxruntime.InferenceSession(store_as_float16(model).SerializeToString())
+    contract = Contract.from_metadata(session.get_modelmeta().custom_metadata_map)
+    assert contract == CONTRACT
+    assert check_tensors(session.get_inputs(), session.get_outputs(), contract) == (16, 28, 28)
+    assert model.opset_import[0].version == OPSET
+
+
+def test_confidence_is_the_calibrations(model: onnx.ModelProto, crops: np.ndarray) -> None:
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    found = dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"images": crops}), strict=True))
+    expected = CALIBRATION.confidence(features(found["covariance"], found["heatmaps"]))
+    assert np.allclose(found["confidence"], expected, atol=1e-4)
+
+
+def test_training_can_start_from_the_file(graph: ExportGraph, model: onnx.ModelProto, tmp_path: Path) -> None:
+    """Names are kept even of tensors that are equal, such as the untrained batch norms here."""
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    network = PoseNetwork(18, 8)
+    load_weights(network, tmp_path / "model.onnx")
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, graph.state_dict()[name]) or name.endswith("num_batches_tracked")
+
+
+def test_shipped_file_starts_training() -> None:
+    network = PoseNetwork()
+    load_weights(network, SHIPPED_MODEL)
+    assert all(value.isfinite().all() for value in network.state_dict().values())

@@ -1,0 +1,90 @@
+"""A small people pack of drawn figures, so that reading, training and evaluating run without the real one."""
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from models.skeleton import JOINTS, LIMBS
+
+SIZE = 96
+
+# A standing figure in normalised coordinates of the nominal crop.
+STANDING = np.array(
+    [
+        (-0.15, 0.75),
+        (-0.15, 0.4),
+        (-0.15, 0.05),
+        (0.15, 0.05),
+        (0.15, 0.4),
+        (0.15, 0.75),
+        (0.0, 0.05),
+        (0.0, -0.35),
+        (0.0, -0.45),
+        (0.0, -0.7),
+        (-0.5, 0.0),
+        (-0.4, -0.2),
+        (-0.25, -0.35),
+        (0.25, -0.35),
+        (0.4, -0.2),
+        (0.5, 0.0),
+    ]
+)
+
+
+def draw_person(random: np.random.Generator) -> tuple[bytes, np.ndarray]:
+    """A picture and its joints [16, 2] in picture pixels."""
+    joints = (STANDING * random.uniform(0.7, 1.1) + random.uniform(-0.1, 0.1, 2)) * SIZE / 3 + SIZE / 2
+    image = Image.new("RGB", (SIZE, SIZE), tuple(random.integers(90, 160, 3).tolist()))
+    draw = ImageDraw.Draw(image)
+    for a, b in LIMBS:
+        draw.line([*joints[a], *joints[b]], fill=(20 * a % 256, 255 - 15 * b, 40), width=4)
+    file = io.BytesIO()
+    image.save(file, "WEBP", lossless=True)
+    return file.getvalue(), joints
+
+
+def write_pack(folder: Path, name: str, source: str, people: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    side = SIZE / 1.875
+    with tarfile.open(folder / f"{name}.tar", "w") as tar, gzip.open(folder / f"{name}.jsonl.gz", "wt") as lines:
+        for index in range(people):
+            picture, joints = draw_person(random)
+            member = tarfile.TarInfo(f"{source}_{index}.webp")
+            member.size = len(picture)
+            tar.addfile(member, io.BytesIO(picture))
+            line = {
+                "id": f"{source}_{index}",
+                "source": source,
+                "file": member.name,
+                "size": SIZE,
+                "box": [(SIZE - side) / 2, (SIZE - side) / 2, side, side],
+                "joints": [
+                    [*joint, 0 if source == "lspet" and j == 6 else 2] for j, joint in enumerate(joints.tolist())
+                ],
+                "head_size": None if index == 1 else 6.0,
+            }
+            lines.write(json.dumps(line) + "\n")
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with two training packs (mpii 12 people, lspet 6), `dev` (mpii 5) and opinions on lspet's people."""
+    folder = tmp_path_factory.mktemp("pack")
+    write_pack(folder, "train-mpii", "mpii", 12, seed=1)
+    write_pack(folder, "train-lspet-0", "lspet", 6, seed=2)
+    write_pack(folder, "dev", "mpii", 5, seed=3)
+    with (
+        gzip.open(folder / "train-lspet-0.jsonl.gz", "rt") as labels,
+        gzip.open(folder / "opinions.jsonl.gz", "wt") as opinions,
+    ):
+        for line in map(json.loads, labels):
+            seen = [[x, y, 0.9] for x, y, _ in line["joints"]]
+            opinions.write(json.dumps({"id": line["id"], "movenet": seen, "efficientpose": seen}) + "\n")
+    assert len(STANDING) == len(JOINTS)
+    return folder

@@ -1,0 +1,83 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.augmentation import Augmentation
+from models.crop import OUTSIDE_COLOUR
+from models.network import normalise
+from models.people import load_people, nominal_crops, read_people
+from models.skeleton import MIRROR
+
+PLAIN_COLOURS = Augmentation(gain=0, brightness=0, grey=0, cutout=0)
+STILL = replace(PLAIN_COLOURS, rotation_degrees=0, scale_octaves=0, shift=0)
+
+
+def blobs(size: int, places: torch.Tensor) -> torch.Tensor:
+    """Pictures uint8 [N, size, size, 3] with a white Gaussian blob at each place [N, 2], normalised to the picture."""
+    axis = (torch.arange(size) + 0.5) / size * 2 - 1
+    x, y = axis[None, None, :] - places[:, 0, None, None], axis[None, :, None] - places[:, 1, None, None]
+    bright = (-(x**2 + y**2) / (2 * 0.04**2)).exp()
+    outside = torch.tensor(OUTSIDE_COLOUR)
+    return (outside + bright[..., None] * (255 - outside)).round().to(torch.uint8)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 4.0]))
+def test_joints_move_with_the_picture(seed: int, lead_px: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.rand((8, 2), generator=generator) * 0.8 - 0.4
+    joints = (places * 1.5)[:, None].expand(8, 16, 2)
+    images, moved, weights = PLAIN_COLOURS(blobs(192, places), joints, torch.ones(8, 16), 128, generator, lead_px)
+    axis = (torch.arange(128) + 0.5) / 128 * 2 - 1
+    bright = (images.sum(1) - 0.2).clamp(min=0)  # the outside colour is not quite nought in 8 bits
+    for index in range(8):
+        well_inside = (moved[index].abs() < 0.8).all()
+        if well_inside:
+            mass = bright[index].sum()
+            found = torch.stack([(bright[index].sum(0) * axis).sum(), (bright[index].sum(1) * axis).sum()]) / mass
+            assert ((found + 2 * lead_px / 128 - moved[index, 0]) * 64).abs().max() < 0.6
+        assert weights[index].bool().all() == bool((moved[index].abs() < 1).all())
+
+
+def test_mirrored_crops_exchange_left_and_right() -> None:
+    generator = torch.Generator().manual_seed(0)
+    joints = torch.rand((64, 16, 2), generator=generator) - 0.5
+    weights = torch.rand((64, 16), generator=generator)
+    _, moved, trust = STILL(blobs(96, joints[:, 0]), joints, weights, 64, generator)
+    mirrored = ~torch.isclose(moved[:, 6, 0], joints[:, 6, 0])
+    assert 16 < mirrored.sum() < 48
+    flipped = joints[:, list(MIRROR)] * torch.tensor([-1.0, 1.0])
+    assert torch.allclose(moved[mirrored], flipped[mirrored], atol=1e-5)
+    assert torch.equal(trust[mirrored], weights[:, list(MIRROR)][mirrored])
+    assert torch.allclose(moved[~mirrored], joints[~mirrored], atol=1e-5)
+
+
+def test_nothing_varied_gives_the_nominal_crop(pack: Path) -> None:
+    people = load_people(list(read_people(pack, ["dev"])), None, 64)
+    generator = torch.Generator().manual_seed(0)
+    images, _, _ = STILL(people.pictures, people.joints, people.weights, 64, generator)
+    nominal = normalise(nominal_crops(people))
+    same = [min((i - n).abs().max(), (i - n.flip(-1)).abs().max()) < 1e-3 for i, n in zip(images, nominal, strict=True)]
+    assert all(same)
+
+
+def test_the_same_seed_gives_the_same_crops(pack: Path) -> None:
+    people = load_people(list(read_people(pack, ["dev"])), None, 64)
+    first, second = (
+        Augmentation()(people.pictures, people.joints, people.weights, 64, torch.Generator().manual_seed(7))
+        for _ in range(2)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_outside_the_picture_is_the_outside_colour() -> None:
+    far = replace(STILL, shift=5.0)
+    white = torch.full((16, 96, 96, 3), 255, dtype=torch.uint8)
+    images, _, weights = far(white, torch.zeros(16, 16, 2), torch.ones(16, 16), 64, torch.Generator().manual_seed(0))
+    gone = weights.sum(1) == 0
+    assert gone.any()
+    assert images[gone].amin() == pytest.approx(0, abs=1e-6)

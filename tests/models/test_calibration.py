@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from models.calibration import Calibration, expected_calibration_error, features, fit
+from models.skeleton import MIRROR
+
+
+def test_features_are_constant_spread_and_peak() -> None:
+    heatmaps = np.full((1, 16, 28, 28), 1 / 784)
+    covariance = np.tile([(2 / 28) ** 2, 0.0, (2 / 28) ** 2], (1, 16, 1))
+    assert features(covariance, heatmaps)[0, 0] == pytest.approx([1, np.log(2), np.log(1 / 784)], abs=1e-3)
+
+
+def test_fit_finds_the_probabilities_that_made_the_data() -> None:
+    random = np.random.default_rng(0)
+    inputs = np.stack([np.ones((4000, 16)), *random.normal(size=(2, 4000, 16))], -1)
+    truth = Calibration(np.tile([0.5, -1.0, 2.0], (16, 1)))
+    right = random.random((4000, 16)) < truth.confidence(inputs)
+    counted = random.random((4000, 16)) < 0.9
+    fitted = fit(inputs, right, counted)
+    assert np.abs(fitted.coefficients - truth.coefficients).max() < 0.3
+    assert expected_calibration_error(fitted.confidence(inputs)[counted], right[counted]) < 0.01
+    assert np.array_equal(fitted.coefficients, fitted.coefficients[list(MIRROR)])
+
+
+def test_metadata_round_trip() -> None:
+    calibration = Calibration(np.arange(48, dtype=float).reshape(16, 3))
+    metadata = calibration.to_metadata("somebody", 7)
+    assert np.array_equal(Calibration.from_metadata(metadata).coefficients, calibration.coefficients)
+    assert (metadata["dataset"], metadata["joints"]) == ("somebody", 7)
+
+
+def test_calibration_error_of_the_overconfident_is_their_excess() -> None:
+    assert expected_calibration_error(np.full(100, 0.95), np.arange(100) < 50) == pytest.approx(0.45)

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from models.checkpoint import load_weights, read_weights, save_checkpoint
+from models.network import PoseNetwork
+
+
+def torchvision_names(network: PoseNetwork) -> dict[str, np.ndarray]:
+    state = {name.removeprefix("backbone."): value.numpy() for name, value in network.state_dict().items()}
+    return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+
+
+def test_imagenet_weights_fill_all_but_the_heatmap_convolution(tmp_path: Path) -> None:
+    donor, network = PoseNetwork(18, 8), PoseNetwork(18, 8)
+    arrays = torchvision_names(donor)
+    del arrays["heatmap.weight"]
+    save_file({**arrays, "fc.weight": np.zeros((1000, 512), np.float32)}, tmp_path / "imagenet.safetensors")
+    before = network.heatmap.weight.detach().clone()
+    load_weights(network, tmp_path / "imagenet.safetensors")
+    assert torch.equal(network.backbone.conv1.weight, donor.backbone.conv1.weight)
+    assert torch.equal(network.heatmap.weight, before)
+
+
+def test_int8_weights_are_expanded_by_their_channels_scales(tmp_path: Path) -> None:
+    stored = {"conv1.weight.int8": np.ones((2, 3, 1, 1), np.int8), "conv1.weight.scale": np.float32([0.5, 2])}
+    save_file(stored, tmp_path / "start.safetensors")
+    weight = read_weights(tmp_path / "start.safetensors")["backbone.conv1.weight"]
+    assert weight[:, 0, 0, 0].tolist() == [0.5, 2]
+
+
+def test_checkpoints_give_the_averaged_weights(tmp_path: Path) -> None:
+    donor, network = PoseNetwork(18, 8), PoseNetwork(18, 8)
+    save_checkpoint(tmp_path / "checkpoint.pt", {"network": {}, "average": donor.state_dict()})
+    load_weights(network, tmp_path / "checkpoint.pt")
+    assert all(torch.equal(value, donor.state_dict()[name]) for name, value in network.state_dict().items())
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_file(torchvision_names(PoseNetwork(18, 8)), tmp_path / "shallow.safetensors")
+    with pytest.raises(ValueError, match="not of this network"):
+        load_weights(PoseNetwork(34, 8), tmp_path / "shallow.safetensors")
+
+
+def test_unknown_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\.txt"):
+        read_weights(tmp_path / "weights.txt")

@@ -1,0 +1,178 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from models.dsnt import (
+    HEATMAP_ACTIVATIONS,
+    REGULARISERS,
+    cell_centres,
+    covariance,
+    dsnt,
+    euclidean_loss,
+    gaussian,
+    joint_losses,
+    js_regulariser,
+    kl_regulariser,
+    masked_mean,
+    variance_regulariser,
+)
+
+inside = st.floats(-0.7, 0.7)
+
+
+def uniform(cells: int = 28) -> Tensor:
+    return torch.full((cells, cells), 1 / cells**2)
+
+
+def test_cell_centres_are_the_papers_grid_not_its_corners() -> None:
+    n = 4
+    assert torch.allclose(cell_centres(n), torch.tensor([(2 * j - (n + 1)) / n for j in range(1, n + 1)]))
+    assert cell_centres(28)[0].item() == pytest.approx(-1 + 1 / 28)
+
+
+@pytest.mark.parametrize("activation", HEATMAP_ACTIVATIONS)
+def test_heatmaps_are_probabilities_with_finite_gradients(activation: str) -> None:
+    for z in (torch.randn(2, 3, 7, 5), torch.zeros(1, 1, 4, 4), -torch.ones(1, 1, 4, 4), 200 * torch.randn(1, 1, 9, 9)):
+        z.requires_grad_()
+        heatmaps = HEATMAP_ACTIVATIONS[activation](z)
+        assert (heatmaps >= 0).all()
+        if (z > 0).any():
+            assert torch.allclose(heatmaps.sum((-2, -1)), torch.ones(z.shape[:-2]), atol=1e-4)
+        dsnt(heatmaps).sum().backward()
+        assert z.grad is not None and z.grad.isfinite().all()
+
+
+def test_one_bright_cell_is_found_at_its_centre() -> None:
+    heatmap = torch.zeros(3, 5)
+    heatmap[2, 1] = 1
+    assert torch.allclose(dsnt(heatmap), torch.tensor([-0.4, 2 / 3]))
+    assert torch.allclose(covariance(heatmap), torch.zeros(3))
+
+
+@given(inside, inside)
+def test_a_gaussian_is_found_where_it_was_drawn(x: float, y: float) -> None:
+    mean = torch.tensor([x, y])
+    heatmap = gaussian(mean, 28, 28, sigma_px=1)
+    assert torch.allclose(dsnt(heatmap), mean, atol=1e-4)
+    spread = covariance(heatmap)
+    assert torch.allclose(spread, torch.tensor([(2 / 28) ** 2, 0, (2 / 28) ** 2]), atol=3e-5)
+
+
+@given(st.integers(-8, 8), st.integers(-8, 8))
+def test_shifting_the_heatmap_shifts_the_coordinates(rows: int, columns: int) -> None:
+    heatmap = gaussian(torch.zeros(2), 28, 28, 1)
+    moved = dsnt(heatmap.roll((rows, columns), (0, 1)))
+    assert torch.allclose(moved, torch.tensor([2 * columns / 28, 2 * rows / 28]), atol=1e-4)
+
+
+def test_covariance_of_a_diagonal_line_is_mixed() -> None:
+    assert torch.allclose(covariance(torch.eye(8) / 8)[1], covariance(torch.eye(8) / 8)[0])
+    assert covariance(torch.eye(8).flip(0) / 8)[1] < 0
+
+
+def test_uniform_map_has_the_variance_of_a_uniform_distribution() -> None:
+    n = 28
+    assert covariance(uniform(n))[0].item() == pytest.approx((1 - 1 / n**2) / 3, rel=1e-5)
+
+
+def test_divergences_have_their_known_values() -> None:
+    centre = torch.zeros(2)
+    assert js_regulariser(uniform(), centre, 1.0).item() == pytest.approx(0.617, abs=5e-4)
+    beside = gaussian(torch.tensor([2 / 28, 0.0]), 28, 28, 1)
+    assert js_regulariser(beside, centre, 1.0).item() == pytest.approx(0.111, abs=5e-4)
+    # KL of two Gaussians one sigma apart is a half.
+    assert kl_regulariser(beside, centre, 1.0).item() == pytest.approx(0.5, abs=1e-3)
+    for regulariser in (kl_regulariser, js_regulariser):
+        assert regulariser(gaussian(centre, 28, 28, 1), centre, 1.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_js_is_bounded_and_finite_for_what_does_not_overlap() -> None:
+    heatmap = torch.zeros(28, 28)
+    heatmap[0, 0] = 1
+    heatmap.requires_grad_()
+    divergence = js_regulariser(heatmap, torch.tensor([0.9, 0.9]), 1.0)
+    assert divergence.item() == pytest.approx(math.log(2), abs=1e-4)
+    divergence.backward()
+    assert heatmap.grad is not None and heatmap.grad.isfinite().all()
+
+
+def test_variance_regulariser_is_nought_at_its_sigma_in_heatmap_pixels() -> None:
+    centre = torch.zeros(2)
+    assert variance_regulariser(gaussian(centre, 28, 28, 2), centre, 2.0).item() == pytest.approx(0, abs=1e-8)
+    expected = 2 * ((2 / 28) ** 2 - (4 / 28) ** 2) ** 2
+    assert variance_regulariser(gaussian(centre, 28, 28, 2), centre, 1.0).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_target_gaussian_is_a_distribution_even_far_outside() -> None:
+    assert gaussian(torch.tensor([50.0, -50.0]), 28, 28, 1).sum().item() == pytest.approx(1)
+
+
+def test_gradient_at_zero_distance_is_zero() -> None:
+    mu = torch.zeros(3, 2, requires_grad=True)
+    euclidean_loss(torch.zeros(3, 2), mu).sum().backward()
+    assert mu.grad is not None and (mu.grad == 0).all()
+
+
+@pytest.mark.parametrize("name", REGULARISERS)
+def test_gradients_agree_with_finite_differences(name: str) -> None:
+    torch.manual_seed(0)
+    z = torch.randn(2, 5, 5)
+    targets = torch.tensor([[0.3, -0.2], [-0.5, 0.6]])
+    direction = torch.randn_like(z)
+
+    def loss(step: float) -> Tensor:
+        heatmaps = HEATMAP_ACTIVATIONS["softmax"](z + step * direction)
+        return joint_losses(heatmaps, targets, REGULARISERS[name]).sum()
+
+    z.requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(0.0), z)
+    z = z.detach()
+    numeric = (loss(1e-2) - loss(-1e-2)) / 2e-2
+    assert (gradient * direction).sum().item() == pytest.approx(numeric.item(), rel=2e-2, abs=1e-3)
+
+
+def test_a_perfect_prediction_has_no_loss() -> None:
+    target = torch.tensor([[0.1, -0.3]])
+    assert joint_losses(gaussian(target, 28, 28, 1), target).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_masked_joints_change_neither_loss_nor_gradient() -> None:
+    torch.manual_seed(0)
+    z = torch.randn(4, 3, 7, 7)
+    weights = torch.tensor([[1.0, 0.0, 1.0]]).expand(4, 3)
+    losses, gradients = [], []
+    for hidden in (torch.zeros(2), torch.tensor([50.0, -50.0])):
+        targets = torch.full((4, 3, 2), 0.2)
+        targets[:, 1] = hidden
+        leaf = z.clone().requires_grad_()
+        loss = masked_mean(joint_losses(HEATMAP_ACTIVATIONS["softmax"](leaf), targets), weights)
+        loss.backward()
+        losses.append(loss.item())
+        assert leaf.grad is not None
+        gradients.append(leaf.grad)
+    assert losses[0] == losses[1]
+    assert (gradients[0][:, 1] == 0).all()
+    assert torch.equal(gradients[0], gradients[1])
+
+
+def test_a_batch_without_labels_has_no_loss() -> None:
+    z = torch.randn(2, 3, 7, 7, requires_grad=True)
+    loss = masked_mean(joint_losses(HEATMAP_ACTIVATIONS["softmax"](z), torch.zeros(2, 3, 2)), torch.zeros(2, 3))
+    loss.backward()
+    assert loss.item() == 0
+    assert z.grad is not None and (z.grad == 0).all()
+
+
+def test_head_computes_in_float32_under_autocast() -> None:
+    z = torch.randn(1, 2, 28, 28)
+    targets = torch.zeros(1, 2, 2)
+    expected = joint_losses(HEATMAP_ACTIVATIONS["softmax"](z.bfloat16()), targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        heatmaps = HEATMAP_ACTIVATIONS["softmax"](z.bfloat16())
+        losses = joint_losses(heatmaps, targets)
+    assert heatmaps.dtype == losses.dtype == torch.float32
+    assert torch.allclose(losses, expected, atol=1e-6)

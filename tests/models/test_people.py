@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.people import load_people, nominal_crops, read_people, training_packs
+
+
+def test_packs_are_read_in_the_order_of_their_lines(pack: Path) -> None:
+    assert training_packs(pack) == ["train-lspet-0", "train-mpii"]
+    people = list(read_people(pack, training_packs(pack)))
+    assert [person.id for person in people] == [f"lspet_{i}" for i in range(6)] + [f"mpii_{i}" for i in range(12)]
+    assert not people[0].labelled[6]
+    assert people[6].labelled.all()
+    assert people[7].head_size is None
+
+
+def test_folder_without_packs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no training pack"):
+        training_packs(tmp_path)
+
+
+def test_pictures_and_joints_keep_their_places_at_every_size(pack: Path) -> None:
+    persons = list(read_people(pack, ["dev"]))
+    for crop_size in (64, 128):
+        people = load_people(persons, None, crop_size)
+        assert people.pictures.shape == (5, crop_size * 3 // 2, crop_size * 3 // 2, 3)
+        points = persons[0].crop.to_photo(people.joints[0].numpy())
+        assert np.allclose(points, persons[0].joints, atol=1e-3)
+        # The middle of the left thigh (hip 3, knee 4) has the colour that it was drawn with.
+        place = (people.joints[0, [3, 4]].mean(0) + 1) / 2 * crop_size
+        colour = nominal_crops(people)[0, int(place[1]), int(place[0])].float()
+        assert (colour - torch.tensor([60.0, 195.0, 40.0])).abs().max() < 40
+
+
+def test_unknown_head_sizes_are_nan_and_known_ones_normalised(pack: Path) -> None:
+    persons = list(read_people(pack, ["dev"]))
+    heads = load_people(persons, None, 64).head_sizes
+    assert heads[1].isnan()
+    assert heads[0].item() == pytest.approx(2 * 6 / persons[0].crop.side)
+
+
+def test_leading_crops_are_cut_further_right_and_down(pack: Path) -> None:
+    people = load_people(list(read_people(pack, ["dev"])), None, 64)
+    assert torch.equal(nominal_crops(people, 4)[:, :-4, :-4], nominal_crops(people)[:, 4:, 4:])
+
+
+def test_nobody_and_odd_sizes_are_refused(pack: Path) -> None:
+    with pytest.raises(ValueError, match="0 people"):
+        load_people([], None, 64)
+    with pytest.raises(ValueError, match="30 px"):
+        load_people(list(read_people(pack, ["dev"])), None, 30)

@@ -1,0 +1,80 @@
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.checkpoint import read_checkpoint
+from models.network import PoseNetwork
+from models.training import Stage, freeze, lead_px, learning_rate, parameter_groups, parse_options, train
+
+
+def options(pack: Path, out: Path, stages: list[str], *more: str) -> list[str]:
+    small = ["--depth", "18", "--batch", "6", "--threads", "1", "--device", "cpu", "--evaluate-every", "24"]
+    return ["--data", str(pack), "--out", str(out), "--stages", *stages, *small, *more]
+
+
+@pytest.mark.slow
+def test_training_learns_logs_and_goes_on_where_it_stopped(pack: Path, tmp_path: Path) -> None:
+    train(parse_options(options(pack, tmp_path, ["64/16:96"], "--rate", "1e-3", "--frozen-stages", "0")))
+    with (tmp_path / "log.csv").open() as file:
+        log = list(csv.DictReader(file))
+    assert [int(line["crops"]) for line in log] == [24, 48, 72, 96]
+    assert float(log[-1]["loss"]) < float(log[0]["loss"])
+    first = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert first["seen"] == 96
+
+    train(parse_options(options(pack, tmp_path, ["64/16:96", "64/8:24"], "--frozen-stages", "0")))
+    second = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert second["seen"] == 120
+    assert second["updates"] > first["updates"]
+
+
+@pytest.mark.slow
+def test_frozen_stages_stay_as_they_are(pack: Path, tmp_path: Path) -> None:
+    train(parse_options(options(pack, tmp_path, ["64/16:12"])))
+    state = read_checkpoint(tmp_path / "checkpoint.pt")["network"]
+    torch.manual_seed(0)
+    start = PoseNetwork(18, 16).state_dict()
+    same = {name for name, value in state.items() if torch.equal(value, start[name])}
+    assert {name for name in start if name.startswith(("backbone.conv1", "backbone.bn1", "backbone.layer1"))} <= same
+    assert not {name for name in same if name.startswith("backbone.layer4") and name.endswith("weight")}
+
+
+def test_every_learning_parameter_is_in_one_group() -> None:
+    network = PoseNetwork(18, 16)
+    groups = parameter_groups(network, 1, 10.0, 0.01)
+    grouped = [p for group in groups for p in group["params"]]
+    assert len(grouped) == len(set(map(id, grouped)))
+    assert {id(p) for p in grouped} == {id(p) for p in network.parameters() if p.requires_grad}
+    assert groups[-1]["times"] == 10
+
+
+def test_batch_norm_of_frozen_stages_keeps_its_statistics() -> None:
+    network = PoseNetwork(18, 16).train()
+    freeze(network, 1)
+    assert not network.backbone.bn1.training
+    assert not any(m.training for m in network.backbone.get_submodule("layer1").modules())
+    assert all(m.training for m in network.backbone.get_submodule("layer2").modules())
+
+
+def test_learning_rate_warms_up_and_falls_to_a_hundredth() -> None:
+    rates = [learning_rate(step, 1000, 1.0) for step in range(1001)]
+    assert rates[0] < 0.02
+    assert max(rates) == pytest.approx(1, abs=0.03)
+    assert rates[-1] == pytest.approx(0.01)
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+
+
+def test_coarser_strides_are_cut_ahead_by_half_the_difference() -> None:
+    """Cell i looks at pixel stride * i; with the lead it looks as far ahead of its centre as the shipped stride."""
+    for stride in (8, 16, 32):
+        looked_at, centre = lead_px(stride), stride / 2
+        assert math.isclose(centre - looked_at, 4)
+
+
+def test_stages_are_read_and_others_refused() -> None:
+    assert Stage.parse("128/16:60000") == Stage(128, 16, 60_000)
+    with pytest.raises(SystemExit):
+        parse_options(["--data", "x", "--out", "y", "--stages", "128:60000"])
