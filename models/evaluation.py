@@ -1,7 +1,8 @@
-"""How accurate a model is: `python -m models.evaluation --data FOLDER MODEL`.
+"""How accurate a model is: `python -m models.evaluation MODEL --data FOLDER`.
 
 MODEL is an exported ONNX file, a training checkpoint or the address of a running service. Prints PCKh@0.5 on the MPII
-people of a pack as the paper's table, and PCK@0.2 for each of the other data sets.
+people of a pack (`--data`) or of MPII's own files (`--mpii`, `--images`) as the paper's table, and PCK@0.2 for each of
+the other data sets. Published predictions are scored against MPII's validation people with `--truths`.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from models.checkpoint import load_weights
 from models.contract import INPUT, OUTPUTS
 from models.crop import INPUT_SIZE
 from models.dsnt import covariance
-from models.metrics import Accuracy, pck, pckh, right_joints, table
+from models.metrics import Accuracy, paired_bootstrap, pck, pckh, right_joints, table
+from models.mpii import read_annotated_people, read_predictions, read_truths
 from models.network import PoseNetwork, normalise
 from models.people import DEVELOPMENT, Person, load_people, nominal_crops, read_people
 
@@ -62,9 +64,9 @@ def estimator(model: str) -> Estimator:
 def run_network(network: PoseNetwork, people: Sequence[Person]) -> Estimates:
     """Ask a torch network in inference mode, in float32."""
     network.eval()
-    coordinates, heatmaps = [], []
+    batches, coordinates, heatmaps = _batches(people), [], []
     with torch.inference_mode():
-        for crops in _batches(people):
+        for crops in batches:
             pose = network(normalise(torch.from_numpy(crops)))
             coordinates.append(pose.coordinates)
             heatmaps.append(pose.heatmaps)
@@ -90,7 +92,7 @@ def ask_service(url: str, people: Sequence[Person]) -> Estimates:
     def ask(person: Person) -> list[tuple[float, float, float]]:
         box = person.box
         query = {"boxes": f"{box.x},{box.y},{box.width},{box.height}"}
-        answer = client.post("/pose", params=query, content=person.picture, headers={"content-type": "image/webp"})
+        answer = client.post("/pose", params=query, content=person.picture, headers={"content-type": "image/*"})
         answer.raise_for_status()
         joints = answer.json()["people"][0]["joints"]
         return [(joint["x"], joint["y"], joint["confidence"]) for joint in joints]
@@ -133,18 +135,59 @@ def accuracies(people: Sequence[Person], joints: NDArray[np.floating]) -> dict[s
     return found
 
 
+def compare(people: Sequence[Person], joints: NDArray[np.floating], others: NDArray[np.floating]) -> str:
+    """A sentence on how much better `joints` [people, 16, 2] are than `others`, over people with a head size."""
+    right, known = right_by_half_a_head(people, joints)
+    other, _ = right_by_half_a_head(people, others)
+    difference, low, high = paired_bootstrap(right, other, known)
+    return (
+        f"difference {difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f} (paired bootstrap over people)"
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
+    options = _parse_options(arguments)
+    if options.truths:
+        truths, joints = read_truths(options.truths), read_predictions(Path(options.model))
+        found = {Path(options.model).name: pckh(joints, truths.joints, truths.labelled, truths.head_sizes)}
+        _print(found, options.json)
+        return
+    people = _people(options)
+    joints = estimator(options.model)(people).joints
+    _print(accuracies(people, joints), options.json)
+    if options.against:
+        others = estimator(options.against)(people).joints
+        print(compare(people, joints, others))
+
+
+def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m models.evaluation", description=__doc__.partition("\n")[0])
-    parser.add_argument("model", help="an .onnx file, a checkpoint, or the address of a service")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
+    parser.add_argument("model", help="an .onnx file, a checkpoint, a service's address, or predictions (.h5, .mat)")
+    parser.add_argument("--data", type=Path, help="folder of the people pack")
     parser.add_argument("--pack", default=DEVELOPMENT, help="name of the pack")
     parser.add_argument("--source", help="only people of this data set")
+    parser.add_argument("--mpii", type=Path, help="MPII annotations in the form of the hourglass' valid.h5")
+    parser.add_argument("--images", type=Path, help="MPII's folder of photos, with --mpii")
+    parser.add_argument("--truths", type=Path, help="detections_our_format.mat, to score published predictions")
+    parser.add_argument("--against", help="another model, compared with the first on the same people")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    people = [p for p in read_people(options.data, [options.pack]) if options.source in (None, p.source)]
-    found = accuracies(people, estimator(options.model)(people).joints)
-    print(json.dumps({name: asdict(value) for name, value in found.items()}) if options.json else table(found))
+    if sum(source is not None for source in (options.data, options.mpii, options.truths)) != 1:
+        parser.error("say whom to evaluate on: one of --data, --mpii and --truths")
+    if options.mpii and not options.images:
+        parser.error("--mpii needs --images, MPII's folder of photos")
+    return options
+
+
+def _people(options: argparse.Namespace) -> list[Person]:
+    if options.mpii:
+        return read_annotated_people(options.mpii, options.images)
+    return [p for p in read_people(options.data, [options.pack]) if options.source in (None, p.source)]
+
+
+def _print(found: dict[str, Accuracy], as_json: bool) -> None:
+    print(json.dumps({name: asdict(value) for name, value in found.items()}) if as_json else table(found))
 
 
 def _batches(people: Sequence[Person]) -> list[NDArray[np.uint8]]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.metrics import pck, pckh, table
+from models.metrics import paired_bootstrap, pck, pckh, table
 
 TRUTHS = np.zeros((2, 16, 2))
 TRUTHS[:, 13] = (0, 0)
@@ -51,3 +51,17 @@ def test_table_is_the_papers() -> None:
         *("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Total", "People")
     ]
     assert [cell.strip() for cell in lines[2].split("|")[1:4]] == ["ours", "nan", "100.0"]
+
+
+def test_bootstrap_tells_a_real_difference_from_luck() -> None:
+    random = np.random.default_rng(0)
+    right = random.random((200, 16)) < 0.8
+    same = right.copy()
+    labelled = np.ones((200, 16), bool)
+    assert paired_bootstrap(right, same, labelled) == (0, 0, 0)
+    worse = right & (random.random((200, 16)) < 0.9)
+    difference, low, high = paired_bootstrap(right, worse, labelled)
+    assert 0 < low < difference < high
+    shuffled = right[random.permutation(200)]
+    _, low, high = paired_bootstrap(right, shuffled, labelled)
+    assert low < 0 < high

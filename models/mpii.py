@@ -1,0 +1,102 @@
+"""MPII's own files: the annotations of its validation people, and published predictions for them."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.crop import MARGIN, OUTSIDE_COLOUR, Box, Crop
+from models.metrics import HEAD_SHARE
+from models.people import CONTEXT, Person
+
+
+@dataclass(frozen=True, slots=True)
+class Truths:
+    """What the 2,958 validation people are scored against, in photo pixels as the file counts them.
+
+    Attributes:
+        joints: float64 [people, 16, 2].
+        labelled: bool [people, 16].
+        head_sizes: float64 [people], PCKh's unit.
+    """
+
+    joints: NDArray[np.float64]
+    labelled: NDArray[np.bool_]
+    head_sizes: NDArray[np.float64]
+
+
+def read_truths(path: Path) -> Truths:
+    """Read `detections_our_format.mat`, the file that Tompson et al. published."""
+    from scipy.io import loadmat  # noqa: PLC0415 - only MPII's own files need it
+
+    file = loadmat(str(path))
+    boxes = file["headboxes_src"]
+    return Truths(
+        joints=np.moveaxis(file["pos_gt_src"], 2, 0).astype(np.float64),
+        labelled=~file["jnt_missing"].T.astype(bool),
+        head_sizes=HEAD_SHARE * np.linalg.norm(boxes[1] - boxes[0], axis=0).astype(np.float64),
+    )
+
+
+def read_predictions(path: Path) -> NDArray[np.float64]:
+    """Published predictions [people, 16, 2]: `preds` of an HDF5 file, or `pos_pred_src` of a `.mat` file."""
+    if path.suffix == ".mat":
+        from scipy.io import loadmat  # noqa: PLC0415
+
+        return np.asarray(np.moveaxis(loadmat(str(path))["pos_pred_src"], 2, 0), np.float64)
+    import h5py  # noqa: PLC0415
+
+    with h5py.File(path) as file:
+        return np.asarray(file["preds"], np.float64)
+
+
+def read_annotated_people(path: Path, images: Path) -> list[Person]:
+    """People of an annotation file in the form of the stacked hourglass' `valid.h5`, cut out of MPII's photos.
+
+    Args:
+        path: HDF5 with `imgname`, `center`, `scale`, `part` (0, 0 where a joint is not labelled) and `normalize`
+            (PCKh's unit).
+        images: MPII's folder of photos.
+    """
+    import h5py  # noqa: PLC0415
+
+    with h5py.File(path) as file:
+        names, centres, scales, parts, heads = (
+            np.asarray(file[key]) for key in ("imgname", "center", "scale", "part", "normalize")
+        )
+    return [
+        _cut_out(images / _text(name), Crop.from_mpii((centre[0], centre[1]), float(scale)), joints, float(head))
+        for name, centre, scale, joints, head in zip(names, centres, scales, parts, heads, strict=True)
+    ]
+
+
+def _cut_out(path: Path, crop: Crop, joints: NDArray[np.floating], head_size: float) -> Person:
+    """A person with the square of photo around the crop that a pack's picture has."""
+    size = round(crop.side * CONTEXT)
+    corner = np.round([crop.x + (crop.side - size) / 2, crop.y + (crop.side - size) / 2]).astype(int)
+    square = Image.new("RGB", (size, size), OUTSIDE_COLOUR)
+    with Image.open(path) as photo:
+        square.paste(photo.convert("RGB"), (-int(corner[0]), -int(corner[1])))
+    encoded = io.BytesIO()
+    square.save(encoded, "PNG", compress_level=1)
+    side = size / CONTEXT / MARGIN
+    return Person(
+        id=f"{path.name} at {crop.x + crop.side / 2:.0f}, {crop.y + crop.side / 2:.0f}",
+        source="mpii",
+        picture=encoded.getvalue(),
+        size=size,
+        box=Box((size - side) / 2, (size - side) / 2, side, side),
+        joints=np.asarray(joints, np.float64) - corner,
+        labelled=np.asarray((joints > 0).all(-1)),
+        head_size=head_size,
+    )
+
+
+def _text(name: bytes | str | NDArray[np.floating]) -> str:
+    """A file name, which some versions of the file store as an array of character codes."""
+    if isinstance(name, bytes):
+        return name.decode()
+    return name if isinstance(name, str) else "".join(chr(int(code)) for code in name if code)

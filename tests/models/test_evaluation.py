@@ -1,0 +1,72 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import evaluation
+from models.checkpoint import save_checkpoint
+from models.contract import SHIPPED_MODEL
+from models.evaluation import Estimates, accuracies, compare, estimator, main
+from models.network import PoseNetwork
+from models.people import Person, read_people
+
+
+@pytest.fixture
+def people(pack: Path) -> list[Person]:
+    return [*read_people(pack, ["dev"]), *read_people(pack, ["train-lspet-0"])]
+
+
+def truths(people: Sequence[Person]) -> np.ndarray:
+    return np.stack([person.joints for person in people])
+
+
+def test_every_data_set_has_its_measure(people: list[Person]) -> None:
+    joints = truths(people)
+    joints[0, 9] += 100
+    found = accuracies(people, joints)
+    assert list(found) == ["mpii PCKh@0.5", "lspet PCK@0.2"]
+    assert found["mpii PCKh@0.5"].total == pytest.approx(100 * (1 - 1 / (4 * 14)))
+    assert found["lspet PCK@0.2"].total == 100
+
+
+def test_comparison_names_difference_and_interval(people: list[Person]) -> None:
+    worse = truths(people)
+    worse[:, 9] += 100
+    assert compare(people, truths(people), worse).startswith("difference +7.")
+
+
+@pytest.mark.slow
+def test_checkpoint_and_onnx_file_are_asked_alike(people: list[Person], tmp_path: Path) -> None:
+    network = PoseNetwork()
+    evaluation.load_weights(network, SHIPPED_MODEL)
+    save_checkpoint(tmp_path / "checkpoint.pt", {"average": network.state_dict()})
+    by_torch = estimator(str(tmp_path / "checkpoint.pt"))(people[:3])
+    by_onnx = estimator(str(SHIPPED_MODEL))(people[:3])
+    assert by_torch.confidence is None
+    assert by_onnx.confidence is not None
+    # Both hold the same float16 weights; pictures are some 50 px large, so a tenth of a pixel is half an input pixel.
+    assert np.abs(by_torch.joints - by_onnx.joints).max() < 0.01
+    assert np.allclose(by_torch.heatmaps, by_onnx.heatmaps, atol=1e-3)
+
+
+def test_command_prints_the_table_or_json(
+    pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def perfect(people: Sequence[Person]) -> Estimates:
+        return Estimates(truths(people), None, None, None)
+
+    monkeypatch.setattr(evaluation, "estimator", lambda _: perfect)
+    main(["model.onnx", "--data", str(pack), "--against", "other.onnx"])
+    out = capsys.readouterr().out
+    assert "| mpii PCKh@0.5 | 100.0" in out
+    assert "difference +0.00 points" in out
+    main(["model.onnx", "--data", str(pack), "--json"])
+    assert json.loads(capsys.readouterr().out)["mpii PCKh@0.5"]["people"] == 4
+
+
+def test_command_wants_to_know_whom(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["model.onnx"])
+    assert "--data" in capsys.readouterr().err
