@@ -68,6 +68,25 @@ def fit(features: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArra
     return Calibration(coefficients)
 
 
+def cross_validated(
+    features: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_], folds: NDArray[np.int_]
+) -> NDArray[np.float64]:
+    """Confidence [people, 16] of each person, fitted on the people of all other folds [people]."""
+    confidence = np.empty(right.shape)
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        calibration = fit(features[~held_out], right[~held_out], counted[~held_out])
+        confidence[held_out] = calibration.confidence(features[held_out])
+    return confidence
+
+
+def fifths(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> tuple[float, float]:
+    """Share of wrong joints in the fifth of lowest and in the fifth of highest confidence."""
+    wrong = ~right[np.argsort(confidence)]
+    fifth = len(wrong) // 5
+    return float(wrong[:fifth].mean()), float(wrong[-fifth:].mean())
+
+
 def expected_calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_], bins: int = 10) -> float:
     """Mean distance between confidence and share of right joints over equally wide bins, weighted by their joints."""
     index = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -101,4 +120,4 @@ def _regression(
 
 
 def _sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 1 / (1 + np.exp(-z))
+    return np.exp(-np.logaddexp(0, -z))  # of any z, without overflow

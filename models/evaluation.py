@@ -24,7 +24,7 @@ from models.dsnt import covariance
 from models.metrics import Accuracy, paired_bootstrap, pck, pckh, right_joints, table
 from models.mpii import read_annotated_people, read_predictions, read_truths
 from models.network import PoseNetwork, normalise
-from models.people import DEVELOPMENT, Person, load_people, nominal_crops, read_people
+from models.people import DEVELOPMENT, Person, read_people
 
 _BATCH: Final = 16
 _CLIENTS: Final = 2
@@ -191,8 +191,8 @@ def _print(found: dict[str, Accuracy], as_json: bool) -> None:
 
 
 def _batches(people: Sequence[Person]) -> list[NDArray[np.uint8]]:
-    crops = nominal_crops(load_people(people, None, INPUT_SIZE)).numpy()
-    return [np.ascontiguousarray(crops[start : start + _BATCH]) for start in range(0, len(crops), _BATCH)]
+    groups = (people[start : start + _BATCH] for start in range(0, len(people), _BATCH))
+    return [np.stack([person.cut(INPUT_SIZE) for person in group]) for group in groups]
 
 
 def _in_pictures(people: Sequence[Person], coordinates: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -11,9 +11,9 @@ import math
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from models.crop import Box, Crop
-from models.skeleton import JOINTS
+from models.crop import OUTSIDE_COLOUR, Box, Crop
+from models.skeleton import JOINTS, LOWER_BODY, UPPER_BODY
 
 CONTEXT: Final = 1.5
 """Side of a picture in units of its nominal crop."""
@@ -64,6 +64,24 @@ class Person:
         """The picture as RGB [size, size, 3], smoothed where that shrinks it."""
         with Image.open(io.BytesIO(self.picture)) as image:
             return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+
+    def cut(self, size: int) -> NDArray[np.uint8]:
+        """The crop around `box` as RGB [size, size, 3], wherever the box lies."""
+        crop = self.crop
+        edge = math.ceil(max(0, -crop.x, -crop.y, crop.x + crop.side - self.size, crop.y + crop.side - self.size))
+        square = Image.new("RGB", (self.size + 2 * edge, self.size + 2 * edge), OUTSIDE_COLOUR)
+        with Image.open(io.BytesIO(self.picture)) as image:
+            square.paste(image.convert("RGB"), (edge, edge))
+        x, y = crop.x + edge, crop.y + edge
+        window = (x, y, x + crop.side, y + crop.side)
+        return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR, window))
+
+    def half(self, upper: bool) -> Self:
+        """The same person with a box around the labelled joints above or below the hips only."""
+        chosen = np.isin(np.arange(len(JOINTS)), UPPER_BODY if upper else LOWER_BODY) & self.labelled
+        joints = self.joints[chosen] if chosen.any() else self.joints
+        low, high = joints.min(0), joints.max(0)
+        return replace(self, box=Box(*low.tolist(), *np.maximum(high - low, self.size / 10).tolist()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,5 +61,11 @@ PCKH_TOTAL: Final = (0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15)
 LIMB_JOINTS: Final = (0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15)
 """The 12 joints of arms and legs, which every skeleton in use shares."""
 
+UPPER_BODY: Final = (8, 9, 10, 11, 12, 13, 14, 15)
+"""Neck, head and arms."""
+
+LOWER_BODY: Final = (0, 1, 2, 3, 4, 5, 6)
+"""Legs, hips and pelvis."""
+
 TORSO: Final = (13, 2)
 """Left shoulder and right hip: their distance is PCK's unit."""

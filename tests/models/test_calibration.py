@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.calibration import Calibration, expected_calibration_error, features, fit
+from models.calibration import Calibration, cross_validated, expected_calibration_error, features, fifths, fit
 from models.skeleton import MIRROR
 
 
@@ -32,3 +32,19 @@ def test_metadata_round_trip() -> None:
 
 def test_calibration_error_of_the_overconfident_is_their_excess() -> None:
     assert expected_calibration_error(np.full(100, 0.95), np.arange(100) < 50) == pytest.approx(0.45)
+
+
+def test_cross_validation_never_sees_the_fold_that_it_judges() -> None:
+    """Each fold's labels contradict the other's, so a fit that had seen them would do far better."""
+    random = np.random.default_rng(0)
+    inputs = np.stack([np.ones((400, 16)), *random.normal(size=(2, 400, 16))], -1)
+    folds = np.arange(400) % 2
+    right = (inputs[..., 1] > 0) ^ (folds == 1)[:, None]
+    confidence = cross_validated(inputs, right, np.ones((400, 16), bool), folds)
+    assert (confidence[~right] > 0.5).mean() > 0.95
+
+
+def test_fifths_are_the_ends_of_the_confidence() -> None:
+    confidence = np.arange(100) / 100
+    right = confidence >= 0.1
+    assert fifths(confidence, right) == (0.5, 0.0)

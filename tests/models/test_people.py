@@ -1,10 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from models.crop import OUTSIDE_COLOUR, Box
 from models.people import load_people, nominal_crops, read_people, training_packs
+from models.skeleton import LOWER_BODY, UPPER_BODY
 
 
 def test_packs_are_read_in_the_order_of_their_lines(pack: Path) -> None:
@@ -51,3 +54,25 @@ def test_nobody_and_odd_sizes_are_refused(pack: Path) -> None:
         load_people([], None, 64)
     with pytest.raises(ValueError, match="30 px"):
         load_people(list(read_people(pack, ["dev"])), None, 30)
+
+
+def test_a_cut_at_the_nominal_box_is_the_nominal_crop(pack: Path) -> None:
+    persons = list(read_people(pack, ["dev"]))
+    nominal = nominal_crops(load_people(persons, None, 64))
+    assert np.array_equal(persons[0].cut(64), nominal[0].numpy())
+
+
+def test_a_cut_reaches_outside_the_picture(pack: Path) -> None:
+    person = next(iter(read_people(pack, ["dev"])))
+    corner = replace(person, box=Box(-40, -40, 80, 80)).cut(100)
+    assert tuple(corner[0, 0]) == OUTSIDE_COLOUR
+    assert np.allclose(corner[75, 75], person.decode(96)[25, 25], atol=2)
+
+
+def test_half_bodies_hold_the_joints_of_their_half(pack: Path) -> None:
+    person = next(iter(read_people(pack, ["dev"])))
+    for upper, joints in ((True, UPPER_BODY), (False, LOWER_BODY)):
+        half = person.half(upper)
+        seen = (np.abs(half.crop.from_photo(half.joints)) < 1).all(-1)
+        assert seen[list(joints)].all()
+        assert not seen.all()
