@@ -1,0 +1,1 @@
+"""The HTTP service. Importing it loads neither torch nor onnx nor onnxruntime."""

@@ -1,0 +1,71 @@
+"""The composition root: settings -> engine -> estimator -> routes."""
+
+import importlib.metadata
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import problems
+from service.engine import Engine, OnnxEngine
+from service.middleware import RequestMiddleware
+from service.routes import health, metrics, pose
+from service.runtime import Runtime
+from service.settings import Settings
+
+EngineFactory = Callable[[Settings], Engine]
+
+
+def create_app(settings: Settings | None = None, engine_factory: EngineFactory = OnnxEngine) -> FastAPI:
+    """The ASGI application; its engine is made and warmed up when its lifespan starts.
+
+    Args:
+        settings: The operator's choices; read from the environment if left out.
+        engine_factory: Makes the engine from the settings.
+    """
+    settings = settings or Settings.load()
+    runtime = Runtime(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            await runtime.start(engine_factory(settings))
+            yield
+        finally:
+            await runtime.stop()
+
+    app = FastAPI(
+        title="dsnt-pose",
+        summary="Human pose estimation: POST a photo, get 16 joints with sub-pixel positions.",
+        version=_version(),
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0"},
+    )
+    app.state.runtime = runtime
+    app.add_middleware(RequestMiddleware, metrics=runtime.metrics)
+    for routes in (pose, health, metrics):
+        app.include_router(routes.router)
+    _answer_with_problems(app, runtime)
+    return app
+
+
+def _answer_with_problems(app: FastAPI, runtime: Runtime) -> None:
+    async def refuse(request: Request, error: Exception) -> Response:
+        error = problems.translate(error, request.method, request.url.path)
+        problem, headers = problems.describe(error, request.state.request_id)
+        runtime.metrics.rejected.labels(problem["reason"]).inc()
+        return problems.response(problem, headers)
+
+    for kind in (problems.ServiceError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, refuse)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("dsnt-pose")
+    except importlib.metadata.PackageNotFoundError:
+        return "0+unknown"

@@ -1,0 +1,234 @@
+"""Many requests -> one batch -> many answers: one thread that owns the engine and its queue.
+
+Natural batching: the moment the engine is free, its thread takes whatever waits, up to the largest batch. No timer
+runs, and a lonely request never waits for company. The unit is the image, so a request may spread over batches; its
+answer is put together in order.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine import Engine, Estimates
+from service.metrics import Metrics
+from service.problems import DeadlineMissed, InferenceFailed, NotReady, ServiceError
+
+_log = logging.getLogger(__name__)
+
+_NEWEST_SHARE: Final = 0.2  # of the last batch in the averaged drain rate
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The answer to a request: its estimates in order, and the seconds it waited and was computed."""
+
+    estimates: Estimates
+    queue_seconds: float
+    inference_seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A request in the queue; its images before `taken` are with the engine or answered."""
+
+    images: NDArray[np.uint8]
+    deadline: float
+    future: "Future[Served]" = field(default_factory=Future)
+    arrived: float = field(default_factory=time.monotonic)
+    started: float = 0.0
+    taken: int = 0
+    parts: list[Estimates] = field(default_factory=list)
+
+    def fail(self, error: ServiceError) -> None:
+        with contextlib.suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+    def add(self, part: Estimates) -> None:
+        """Take the answer to the next images, and answer the request when it was the last."""
+        self.parts.append(part)
+        if sum(map(len, self.parts)) < len(self.images):
+            return
+        now = time.monotonic()
+        served = Served(Estimates.concatenate(self.parts), self.started - self.arrived, now - self.started)
+        with contextlib.suppress(InvalidStateError):
+            self.future.set_result(served)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """A run of one request's images in a batch."""
+
+    request: _Request
+    images: NDArray[np.uint8]
+
+
+class Batcher:
+    """Owns the engine's thread and its queue.
+
+    Args:
+        engine: Called from this batcher's thread only.
+        metrics: Where batches and drops are recorded.
+        stall_seconds: A batch that runs longer than this means that the engine hangs.
+    """
+
+    def __init__(self, engine: Engine, metrics: Metrics, stall_seconds: float) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._stall_seconds = stall_seconds
+        self._changed = threading.Condition()
+        self._waiting: deque[_Request] = deque()
+        self._open: set[_Request] = set()
+        self._closed = False
+        self._busy_since: float | None = None
+        self._rate = 0.0
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Start the engine's thread."""
+        self._thread.start()
+
+    def close(self, timeout_seconds: float) -> None:
+        """Answer what waits, then end the thread; what is left after the timeout is refused."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(timeout_seconds)
+        self._refuse_all("the service is stopping")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs and its present batch has not been running for too long."""
+        busy_since = self._busy_since
+        stalled = busy_since is not None and time.monotonic() - busy_since > self._stall_seconds
+        return self._thread.is_alive() and not stalled
+
+    @property
+    def images_per_second(self) -> float:
+        """How fast the engine drains the queue, averaged over its last batches; 0 before the first."""
+        return self._rate
+
+    @property
+    def waiting_images(self) -> int:
+        """Images that wait for the engine."""
+        with self._changed:
+            return sum(len(request.images) - request.taken for request in self._waiting)
+
+    def submit(self, images: NDArray[np.uint8], deadline: float) -> "Future[Served]":
+        """Queue a request's crops, uint8 [N, 224, 224, 3].
+
+        Cancelling the future takes the images that still wait out of the queue.
+
+        Args:
+            images: At least one crop.
+            deadline: Instant of `time.monotonic()` after which no answer is wanted.
+
+        Raises:
+            NotReady: The thread has stopped.
+        """
+        request = _Request(images, deadline)
+        with self._changed:
+            if self._closed or not self._thread.is_alive():
+                raise NotReady("the engine has stopped; the service must be restarted")
+            self._waiting.append(request)
+            self._open.add(request)
+            self._changed.notify()
+        request.future.add_done_callback(lambda _: self._open.discard(request))
+        return request.future
+
+    def _work(self) -> None:
+        try:
+            while batch := self._next_batch():
+                self._serve(batch)
+        except BaseException:
+            _log.critical("the engine's thread has died", exc_info=True)
+        finally:
+            with self._changed:
+                self._closed = True
+            self._refuse_all("the engine has stopped; the service must be restarted")
+
+    def _refuse_all(self, why: str) -> None:
+        for request in tuple(self._open):
+            request.fail(NotReady(why))
+
+    def _next_batch(self) -> list[_Slice]:
+        """What waits, up to the largest batch; waits for the first image, and is empty only when closed."""
+        with self._changed:
+            while True:
+                if batch := self._form_batch():
+                    return batch
+                if self._closed:
+                    return []
+                self._changed.wait()
+
+    def _form_batch(self) -> list[_Slice]:
+        batch: list[_Slice] = []
+        room = self._engine.largest_batch
+        while self._waiting and room:
+            request = self._waiting[0]
+            if self._is_dropped(request):
+                self._waiting.popleft()
+                continue
+            part = request.images[request.taken : request.taken + room]
+            batch.append(_Slice(request, part))
+            request.started = request.started or time.monotonic()
+            request.taken += len(part)
+            room -= len(part)
+            if request.taken == len(request.images):
+                self._waiting.popleft()
+        return batch
+
+    def _is_dropped(self, request: _Request) -> bool:
+        """Whether nobody waits for this request any more; its remaining images are counted."""
+        expired = time.monotonic() > request.deadline
+        if not expired and not request.future.done():
+            return False
+        reason = "cancelled" if request.future.done() else "expired"
+        self._metrics.dropped.labels(reason).inc(len(request.images) - request.taken)
+        request.fail(DeadlineMissed("the deadline passed while the photo waited for the network"))
+        return True
+
+    def _serve(self, batch: list[_Slice]) -> None:
+        try:
+            estimates = self._run(np.concatenate([part.images for part in batch]))
+        except Exception:
+            _log.exception("a batch of %d failed; its images are tried one by one", sum(len(p.images) for p in batch))
+            self._serve_singly(batch)
+            return
+        begin = 0
+        for part in batch:
+            part.request.add(estimates[begin : begin + len(part.images)])
+            begin += len(part.images)
+
+    def _serve_singly(self, batch: list[_Slice]) -> None:
+        """Give each image its own run, so that a bad one fails its own request only."""
+        for part in batch:
+            try:
+                for index in range(len(part.images)):
+                    part.request.add(self._run(part.images[index : index + 1]))
+            except Exception:
+                _log.exception("the network failed on an image")
+                part.request.fail(InferenceFailed("the network failed on this photo; others are not affected"))
+
+    def _run(self, images: NDArray[np.uint8]) -> Estimates:
+        start = self._busy_since = time.monotonic()
+        try:
+            estimates = self._engine.run(images)
+        finally:
+            self._busy_since = None
+        if len(estimates) != len(images):
+            raise RuntimeError(f"the engine answered {len(estimates)} of {len(images)} images")
+        self._record(len(images), time.monotonic() - start)
+        return estimates
+
+    def _record(self, count: int, seconds: float) -> None:
+        rate = count / max(seconds, 1e-6)
+        self._rate = rate if self._rate == 0 else self._rate + _NEWEST_SHARE * (rate - self._rate)
+        self._metrics.observe_batch(count, seconds)

@@ -1,0 +1,188 @@
+"""The command line: `dsnt-pose serve` and `dsnt-pose predict`."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from service.app import create_app
+from service.drawing import overlay
+from service.engine import OnnxEngine
+from service.estimator import Estimate, Estimator
+from service.images import decode
+from service.metrics import Metrics
+from service.options import Options, parse_options
+from service.problems import ServiceError, StartupError
+from service.runtime import Runtime
+from service.schemas import answer
+from service.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when it did its work, 1 when a photo is refused, 2 when it cannot start.
+
+    Args:
+        arguments: The command line; the process' own if left out.
+    """
+    chosen = _parser().parse_args(arguments)
+    try:
+        return int(chosen.command(chosen))
+    except (StartupError, ServiceError) as error:
+        print(f"dsnt-pose: {error}", file=sys.stderr)
+        return 1 if isinstance(error, ServiceError) else 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("dsnt-pose", description="Human pose estimation.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    engine = argparse.ArgumentParser(add_help=False)
+    engine.add_argument("--model", metavar="FILE", help="ONNX model file (default: the shipped one)")
+    engine.add_argument("--provider", metavar="NAME", help="auto, cpu, openvino or cuda (default: auto)")
+    engine.add_argument("--threads", metavar="N", help="threads of the network (default: all that may be used)")
+
+    serve = commands.add_parser("serve", parents=[engine], help="answer photos over HTTP")
+    serve.add_argument("--host", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
+    serve.add_argument("--port", metavar="N", help="port to listen on, 0 for a free one (default: 8000)")
+    serve.set_defaults(command=_serve)
+
+    predict = commands.add_parser("predict", parents=[engine], help="estimate one photo's poses")
+    predict.add_argument("photo", type=Path, help="JPEG, PNG, WebP, GIF, TIFF or BMP")
+    predict.add_argument(
+        "--box",
+        action="append",
+        metavar="X,Y,W,H",
+        help="a person's box in photo pixels; may be repeated; write --box=-5,0,90,200 for a negative x",
+    )
+    predict.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the photo with the skeletons drawn")
+    predict.add_argument("--json", action="store_true", help="print what POST /pose would answer")
+    predict.set_defaults(command=_predict)
+    return parser
+
+
+def _settings(chosen: argparse.Namespace) -> Settings:
+    names = ("host", "port", "model", "provider", "threads")
+    return Settings.load(**{name: getattr(chosen, name, None) for name in names})
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    settings = _settings(chosen)
+    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    logging.basicConfig(level=settings.log_level.upper(), format=form)
+    listener = _listen(settings.host, settings.port)
+    engine = OnnxEngine(settings)
+    app = create_app(settings, lambda _: engine)
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.drain_seconds),
+    )
+    # uvicorn raises the signal again after its drain; a service that was asked to stop and did has not failed.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    with contextlib.suppress(KeyboardInterrupt):
+        _Server(config, app.state.runtime).run(sockets=[listener])
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server that tells the runtime when it starts to drain."""
+
+    def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._runtime.is_draining = True
+        await super().shutdown(sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket bound to an address; uvicorn begins to listen on it when the service is ready.
+
+    Raises:
+        StartupError: The address is unknown or taken.
+    """
+    listener: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return listener
+
+
+def _predict(chosen: argparse.Namespace) -> int:
+    settings = _settings(chosen)
+    options = parse_options([("boxes", ";".join(chosen.box))] if chosen.box else [], settings.max_boxes)
+    data = _read(chosen.photo)
+    engine = OnnxEngine(settings)
+    estimate = asyncio.run(_estimate(data, options, settings, engine))
+    if chosen.json:
+        print(answer(estimate, engine.info).model_dump_json(indent=2, exclude_none=True))
+    else:
+        print(table(estimate, engine.info.contract.skeleton))
+    if chosen.output:
+        _write(chosen.output, data, estimate, settings)
+    return 0
+
+
+async def _estimate(data: bytes, options: Options, settings: Settings, engine: OnnxEngine) -> Estimate:
+    estimator = Estimator(settings, engine, Metrics())
+    estimator.start()
+    try:
+        return await estimator.estimate(data, options)
+    finally:
+        estimator.close()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StartupError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _write(path: Path, data: bytes, estimate: Estimate, settings: Settings) -> None:
+    try:
+        overlay(decode(data, settings.max_pixels), estimate).save(path)
+    except (OSError, ValueError) as error:
+        raise StartupError(f"cannot write {path}: {error}") from error
+
+
+def table(estimate: Estimate, skeleton: Sequence[str]) -> str:
+    """People and joints as text, positions and spreads in photo pixels."""
+    lines = [f"photo {estimate.width} x {estimate.height}"]
+    for index, person in enumerate(estimate.people):
+        box = ", ".join(f"{side:g}" for side in (person.box.x, person.box.y, person.box.width, person.box.height))
+        lines += ["", f"person {index}, " + ("whole photo" if person.whole_image else f"box {box}")]
+        lines += [f"{'joint':<16}{'x':>10}{'y':>10}{'confidence':>12}{'spread':>16}"]
+        for name, (x, y), confidence, (major, minor, _) in zip(
+            skeleton, person.joints, person.confidence, person.std, strict=True
+        ):
+            lines.append(f"{name:<16}{x:>10.1f}{y:>10.1f}{confidence:>12.2f}{f'{major:.1f} x {minor:.1f}':>16}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

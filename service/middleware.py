@@ -1,0 +1,81 @@
+"""What happens around every request: an id, metrics, one line in the access log, and an answer to the unexpected."""
+
+import logging
+import re
+import time
+import uuid
+from typing import Final
+from urllib.parse import quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import problems
+from service.metrics import Metrics
+
+_access_log = logging.getLogger("service.access")
+_log = logging.getLogger(__name__)
+
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_QUIET_PATHS: Final = ("/healthz", "/metrics")
+
+
+class RequestMiddleware:
+    """Pure ASGI middleware around the whole application; `request.state.request_id` carries the id.
+
+    Args:
+        app: The application inside.
+        metrics: Where requests are counted.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request through, and count it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        start = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        with self.metrics.in_flight.track_inprogress():
+            try:
+                await self.app(scope, receive, send_with_id)
+            except Exception as error:
+                _log.exception("request %s failed", request_id)
+                if status:
+                    raise
+                self.metrics.rejected.labels(problems.ServiceError.reason).inc()
+                await problems.response(*problems.describe(error, request_id))(scope, receive, send_with_id)
+        self._record(scope, status, time.perf_counter() - start, request_id)
+
+    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        route = _route(scope)
+        self.metrics.requests.labels(route, str(status)).inc()
+        self.metrics.request_seconds.labels(route).observe(seconds)
+        level = logging.DEBUG if route.startswith(_QUIET_PATHS) else logging.INFO
+        line = "%s %s %d %.1f ms id=%s"
+        path = quote(scope["path"])  # the server has decoded it, line breaks included
+        _access_log.log(level, line, scope["method"], path, status, seconds * 1000, request_id)
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's own id if it is harmless, else a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _route(scope: Scope) -> str:
+    """The route's pattern, one word for all paths that have none: labels must stay few."""
+    return str(getattr(scope.get("route"), "path", "other"))

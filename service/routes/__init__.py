@@ -1,0 +1,1 @@
+"""The routes: HTTP words on one side, the service's own on the other."""

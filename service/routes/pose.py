@@ -1,0 +1,124 @@
+"""`POST /pose`: a photo in, its people's joints out."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from service.body import parse_body, read_body, while_connected
+from service.estimator import Estimate, Estimator
+from service.options import Options, parse_options
+from service.problems import MEDIA_TYPE, NotReady
+from service.runtime import Runtime
+from service.schemas import PoseAnswer, PoseRequest, Problem, answer
+
+_BOXES: Final = "People's boxes, `x,y,width,height` in photo pixels, separated by `;`. Left out: the whole photo."
+_HEATMAPS: Final = "Whether the answer carries the heatmaps."
+_FILE: Final = {"type": "string", "format": "binary"}
+
+_REFUSALS: Final = {
+    400: "The body is empty, truncated or malformed.",
+    408: "The body did not arrive in time.",
+    413: "Too many bytes or too many pixels.",
+    415: "Not an image in a format that is read, or a content type that is not.",
+    422: "An option is unknown, given twice, or out of range; or a box lies outside the photo.",
+    429: "More is waiting than can be answered in time.",
+    500: "The network failed on this photo.",
+    503: "Not ready, or the deadline passed.",
+}
+
+_HEADERS: Final = {
+    "X-Request-ID": {
+        "description": "The request's own id if it sent one, else a new one.",
+        "schema": {"type": "string"},
+    },
+    "Server-Timing": {"description": "Milliseconds of each stage.", "schema": {"type": "string"}},
+}
+
+
+def _describe_refusal(status: int, description: str) -> dict[str, Any]:
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    headers: dict[str, Any] = {"X-Request-ID": _HEADERS["X-Request-ID"]}
+    if status == 429:
+        headers["Retry-After"] = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+    return {"description": description, "content": content, "headers": headers}
+
+
+_OPENAPI: Final = {
+    "parameters": [
+        {"name": "boxes", "in": "query", "description": _BOXES, "schema": {"type": "string"}},
+        {"name": "heatmaps", "in": "query", "description": _HEATMAPS, "schema": {"type": "boolean", "default": False}},
+    ],
+    "requestBody": {
+        "required": True,
+        "description": "The photo; its bytes decide the format: JPEG, PNG, WebP, GIF, TIFF or BMP.",
+        "content": {
+            "image/*": {"schema": _FILE},
+            "application/octet-stream": {"schema": _FILE},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": _FILE,
+                        "boxes": {"type": "string", "description": f"{_BOXES} Or JSON: `[[x, y, width, height]]`."},
+                        "heatmaps": {"type": "boolean", "description": _HEATMAPS},
+                    },
+                }
+            },
+            "application/json": {"schema": PoseRequest.model_json_schema()},
+        },
+    },
+}
+
+router = APIRouter(tags=["pose"])
+
+
+@router.post(
+    "/pose",
+    summary="Joints of the people in a photo",
+    response_model=PoseAnswer,
+    response_model_exclude_none=True,
+    responses={
+        200: {"description": "The people, in the order of the boxes.", "headers": _HEADERS},
+        **{status: _describe_refusal(status, told) for status, told in _REFUSALS.items()},
+    },
+    openapi_extra=_OPENAPI,
+)
+async def pose(request: Request) -> Response:
+    """Find 16 joints for each box, or for the whole photo without boxes.
+
+    Options have the same names and rules in the query, in a form and in JSON; each may be given once.
+    """
+    runtime: Runtime = request.app.state.runtime
+    estimator = runtime.estimator
+    if estimator is None:
+        raise NotReady("the service is still starting")
+    photo, options = await _read(request, runtime)
+    estimate = await while_connected(request.receive, estimator.estimate(photo, options))
+    return _encode(estimate, estimator, runtime)
+
+
+async def _read(request: Request, runtime: Runtime) -> tuple[bytes, Options]:
+    settings = runtime.settings
+    start = time.perf_counter()
+    length = request.headers.get("content-length")
+    data = await read_body(request.receive, length, settings.max_body_bytes, settings.deadline_seconds)
+    body = await parse_body(data, request.headers.get("content-type", ""))
+    options = parse_options((*request.query_params.multi_items(), *body.options), settings.max_boxes)
+    runtime.metrics.observe_stage("receive", time.perf_counter() - start)
+    return body.photo, options
+
+
+def _encode(estimate: Estimate, estimator: Estimator, runtime: Runtime) -> Response:
+    start = time.perf_counter()
+    content = answer(estimate, estimator.info).model_dump_json(exclude_none=True)
+    runtime.metrics.observe_stage("encode", time.perf_counter() - start)
+    return Response(content, media_type="application/json", headers={"Server-Timing": server_timing(estimate.timing)})
+
+
+def server_timing(timing: Mapping[str, float]) -> str:
+    """The stages' times as a `Server-Timing` header, in milliseconds."""
+    return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in timing.items())

@@ -1,0 +1,99 @@
+"""The life of the service: what it holds from start to stop, and whether it is alive and ready."""
+
+import asyncio
+import io
+import logging
+
+import numpy as np
+from PIL import Image
+
+from models.crop import INPUT_SIZE
+from service.engine import Engine
+from service.estimator import Estimator
+from service.metrics import Metrics
+from service.options import Options
+from service.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_LAG_PERIOD_SECONDS = 0.5
+
+
+class Runtime:
+    """Everything that lives as long as the service.
+
+    Attributes:
+        settings: The operator's choices.
+        metrics: What Prometheus reads.
+        estimator: The way of a photo; None before `start`.
+        is_draining: Set when the process is to stop: no longer ready, still finishing what it has accepted.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.estimator: Estimator | None = None
+        self.is_draining = False
+        self._is_warm = False
+        self._lag_task: asyncio.Task[None] | None = None
+        self.metrics.watch({self.metrics.ready: lambda: float(self.is_ready)})
+
+    async def start(self, engine: Engine) -> None:
+        """Warm the engine up, then send a photo the whole way; ready when both are done.
+
+        Raises:
+            Exception: Whatever went wrong on the way: a service that cannot answer must not start.
+        """
+        await asyncio.to_thread(engine.warm_up)
+        estimator = Estimator(self.settings, engine, self.metrics)
+        self._watch(estimator, engine)
+        estimator.start()
+        self.estimator = estimator
+        await estimator.estimate(_synthetic_photo(), Options(heatmaps=True))
+        self._lag_task = asyncio.create_task(self._sample_lag())
+        self._is_warm = True
+        _log.info("ready: %.1f images/s", estimator.batcher.images_per_second)
+
+    def _watch(self, estimator: Estimator, engine: Engine) -> None:
+        metrics = self.metrics
+        metrics.describe_model(engine.info)
+        metrics.watch(
+            {
+                metrics.queue_images: lambda: estimator.batcher.waiting_images,
+                metrics.queue_limit: lambda: estimator.admission.limit_images,
+                metrics.memory: engine.memory_bytes,
+            }
+        )
+
+    async def stop(self) -> None:
+        """Finish what was accepted and end all threads."""
+        self.is_draining = True
+        if self._lag_task is not None:
+            self._lag_task.cancel()
+        if self.estimator is not None:
+            await asyncio.to_thread(self.estimator.close)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process is worth keeping: false when the engine's thread is dead or hangs."""
+        return self.estimator is None or self.estimator.batcher.is_alive
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether new requests should be sent here."""
+        return self._is_warm and self.is_alive and not self.is_draining
+
+    async def _sample_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_PERIOD_SECONDS
+            await asyncio.sleep(_LAG_PERIOD_SECONDS)
+            self.metrics.loop_lag.observe(max(0.0, loop.time() - due))
+
+
+def _synthetic_photo() -> bytes:
+    """A JPEG of grey noise, the same at every start."""
+    noise = np.random.default_rng(0).integers(0, 256, (INPUT_SIZE, INPUT_SIZE), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG")
+    return file.getvalue()

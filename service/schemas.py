@@ -1,0 +1,164 @@
+"""What goes over the wire, as frozen pydantic models: they are the OpenAPI document.
+
+Positions and spreads are rounded to 1/10,000 of a photo pixel, times to a microsecond.
+"""
+
+import base64
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.engine import EngineInfo
+from service.estimator import Estimate, Person
+
+BoxArray = Annotated[
+    list[float],
+    Field(min_length=4, max_length=4, description="x, y, width, height in photo pixels", examples=[[60, 10, 300, 500]]),
+]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class PoseRequest(_Document):
+    """The JSON body of `POST /pose`; the options may stand in the query instead, but not in both places."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str = Field(description="The photo's file in base64: JPEG, PNG, WebP, GIF, TIFF (first frame) or BMP.")
+    boxes: list[BoxArray] | None = Field(
+        None, description="A tight box around each person; each must overlap the photo. Left out: the whole photo."
+    )
+    heatmaps: bool = Field(False, description="Whether the answer carries the heatmaps.")
+
+
+class Model(_Document):
+    """What computed the answer."""
+
+    name: str = Field(examples=["dsntr-resnet50-28px"])
+    version: str
+    provider: str = Field(examples=["openvino"])
+    precision: str = Field(examples=["bf16"])
+
+
+class ImageSize(_Document):
+    """Size of the photo as a person sees it (EXIF orientation applied), in pixels."""
+
+    width: int
+    height: int
+
+
+class CropSquare(_Document):
+    """The square that the network saw: top-left corner (may be negative) and side, in photo pixels."""
+
+    x: float
+    y: float
+    side: float
+
+
+class Std(_Document):
+    """The heatmap's spread: standard deviations along its principal axes. Not an error bar: see `confidence`."""
+
+    major: float = Field(description="photo pixels")
+    minor: float = Field(description="photo pixels")
+    angle: float = Field(description="degrees of the major axis from +x towards +y, in (-90, 90]")
+
+
+class Joint(_Document):
+    """A joint; (0, 0) is the outer corner of the photo's first pixel, x right, y down. Left is the person's left."""
+
+    name: str = Field(examples=["right_ankle"])
+    x: float = Field(description="photo pixels")
+    y: float = Field(description="photo pixels")
+    confidence: float = Field(description="calibrated probability of being within half a head of the truth")
+    std: Std
+
+
+class Heatmaps(_Document):
+    """All joints' heatmaps: base64 of little-endian float16 in C order; each map sums to 1."""
+
+    shape: list[int] = Field(description="joints, rows, columns", examples=[[16, 28, 28]])
+    dtype: Literal["float16"] = "float16"
+    data: str
+
+
+class PersonAnswer(_Document):
+    """One person."""
+
+    box: BoxArray
+    whole_image: bool = Field(description="true when the request had no box: `box` is then the whole photo")
+    crop: CropSquare
+    joints: list[Joint]
+    heatmaps: Heatmaps | None = Field(None, description="only when asked for")
+
+
+class Timing(_Document):
+    """Seconds of each stage; `Server-Timing` has the same in milliseconds."""
+
+    decode: float
+    crop: float
+    queue: float
+    inference: float
+    total: float
+
+
+class PoseAnswer(_Document):
+    """The people of one photo, in the order of the boxes."""
+
+    model: Model
+    image: ImageSize
+    people: list[PersonAnswer]
+    timing: Timing
+
+
+class Problem(_Document):
+    """An RFC 9457 problem document."""
+
+    type: str = Field(examples=["urn:dsnt-pose:problem:bad_option"])
+    title: str
+    status: int
+    detail: str = Field(description="one sentence that names the value and the limit")
+    instance: str = Field(description="this one request")
+    reason: str = Field(description="stable word, the same as in pose_rejected_total{reason}", examples=["bad_option"])
+
+
+def answer(estimate: Estimate, info: EngineInfo) -> PoseAnswer:
+    """The answer to `POST /pose`."""
+    names = list(info.contract.skeleton)
+    return PoseAnswer(
+        model=Model(name=info.name, version=info.version, provider=info.provider, precision=info.precision),
+        image=ImageSize(width=estimate.width, height=estimate.height),
+        people=[_person(person, names) for person in estimate.people],
+        timing=Timing(**{stage: round(seconds, 6) for stage, seconds in estimate.timing.items()}),
+    )
+
+
+def _person(person: Person, names: list[str]) -> PersonAnswer:
+    rows = zip(
+        names, person.joints.round(4).tolist(), person.confidence.tolist(), person.std.round(4).tolist(), strict=True
+    )
+    return PersonAnswer(
+        box=[person.box.x, person.box.y, person.box.width, person.box.height],
+        whole_image=person.whole_image,
+        crop=CropSquare(x=person.crop.x, y=person.crop.y, side=person.crop.side),
+        joints=[
+            Joint(
+                name=name,
+                x=x,
+                y=y,
+                confidence=round(confidence, 4),
+                std=Std(major=major, minor=minor, angle=angle),
+            )
+            for name, (x, y), confidence, (major, minor, angle) in rows
+        ],
+        heatmaps=None if person.heatmaps is None else encode_heatmaps(person.heatmaps),
+    )
+
+
+def encode_heatmaps(heatmaps: NDArray[np.float32]) -> Heatmaps:
+    """Heatmaps [J, rows, columns] as little-endian float16 in base64."""
+    data = base64.b64encode(np.ascontiguousarray(heatmaps, "<f2").tobytes()).decode("ascii")
+    return Heatmaps(shape=list(heatmaps.shape), data=data)

@@ -1,0 +1,65 @@
+"""Every setting of the service, once, with its unit, default and bounds.
+
+A setting is read from the environment variable `DSNT_POSE_<NAME>`; the command line's options go before it. No other
+module reads the environment.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.contract import SHIPPED_MODEL
+from service.problems import StartupError
+
+PREFIX = "DSNT_POSE_"
+
+Provider = Literal["auto", "cpu", "openvino", "cuda"]
+
+
+class Settings(BaseSettings):
+    """What the operator may choose; each field is the environment variable `DSNT_POSE_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, protected_namespaces=())
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
+    model: Path = Field(SHIPPED_MODEL, description="Path of the ONNX model file.")
+    provider: Provider = Field(
+        "auto",
+        description="What computes: cpu, openvino, cuda, or auto for the best that the installed runtime has.",
+    )
+    threads: int = Field(
+        0, ge=0, le=1024, description="Threads of the network; 0 takes as many as affinity and cgroup quota allow."
+    )
+    max_batch: int = Field(
+        0, ge=0, le=256, description="Most images the network is given at once; 0 means 4 on a CPU and 32 on a GPU."
+    )
+    decode_workers: int = Field(2, ge=1, le=64, description="Threads that decode and crop photos.")
+    max_boxes: int = Field(64, ge=1, le=1024, description="Most boxes in a request.")
+    # Pillow warns above 89 megapixels and refuses above 179; below, our own check is the one that speaks.
+    max_pixels: int = Field(50_000_000, ge=1, le=89_000_000, description="Most pixels (width x height) of a photo.")
+    max_body_bytes: int = Field(32 * 2**20, ge=1024, le=2**30, description="Most bytes of a request's body.")
+    deadline_seconds: float = Field(
+        30.0, gt=0, le=3600, description="Seconds from a complete request to its answer; later it is refused."
+    )
+    drain_seconds: float = Field(
+        30.0, ge=0, le=3600, description="Seconds that SIGTERM leaves for accepted requests to finish."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+
+    @classmethod
+    def load(cls, **chosen: object) -> Self:
+        """Settings from the environment, with those `chosen` (not None) going before it.
+
+        Raises:
+            StartupError: A value is out of bounds or of the wrong kind; the message names the setting.
+        """
+        try:
+            return cls(**{name: value for name, value in chosen.items() if value is not None})  # type: ignore[arg-type]
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else "settings"
+            told = f"{PREFIX}{name.upper()} = {first['input']!r}: {first['msg']}"
+            raise StartupError(f"the setting {name} is wrong ({told})") from error

@@ -1,0 +1,73 @@
+"""A stand-in for the network: its answers depend on the crop's pixels, so that swapped answers are caught."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.contract import Contract, crop_metadata, skeleton_metadata
+from service.engine import EngineInfo, Estimates
+
+CELLS = 28
+
+
+def make_contract(**changes: Any) -> Contract:
+    fields: dict[str, Any] = {
+        "name": "stand-in",
+        "version": "1",
+        "skeleton": skeleton_metadata(),
+        "crop": crop_metadata(),
+        "calibration": {"kind": "none"},
+        "accuracy": {"metric": "PCKh@0.5", "total": 75.5, "per_joint": {}, "dataset": "MPII", "people": 244},
+        "training": {"data": "none", "images_seen": 0, "commit": "none"},
+        "precision": "float32",
+        "licence": "none",
+    }
+    return Contract(**(fields | changes))
+
+
+def estimate(images: NDArray[np.uint8]) -> Estimates:
+    """Coordinates are the mean colours of 16 strips of the crop, the heatmap its darkness."""
+    strips = images.reshape(len(images), 16, 14, 224, 3).mean(axis=(2, 3)) / 127.5 - 1
+    cells = 256.0 - images.reshape(len(images), CELLS, 8, CELLS, 8, 3).mean(axis=(2, 4, 5))
+    maps = np.broadcast_to((cells / cells.sum((1, 2), keepdims=True))[:, None], (len(images), 16, CELLS, CELLS))
+    covariance = np.broadcast_to(np.array([0.02, 0.01, 0.02]), (len(images), 16, 3))
+    columns = (strips[..., :2], covariance, (strips[..., 2] + 1) / 2, maps)
+    return Estimates(*(np.ascontiguousarray(column, np.float32) for column in columns))
+
+
+class StandIn:
+    """An engine that can be held up (`gate`), told to fail (`fails_on`), and asked what it was given (`batches`)."""
+
+    def __init__(self, largest_batch: int = 4) -> None:
+        self.info = EngineInfo("stand-in", "1", "cpu", "fp32", make_contract())
+        self.largest_batch = largest_batch
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches: list[int] = []
+        self.is_warm = False
+        self.fails_on: Callable[[NDArray[np.uint8]], BaseException | None] = lambda _: None
+
+    def warm_up(self) -> None:
+        self.is_warm = True
+
+    def run(self, images: NDArray[np.uint8]) -> Estimates:
+        self.batches.append(len(images))
+        assert self.gate.wait(20), "the test never opened the gate"
+        if error := self.fails_on(images):
+            raise error
+        return estimate(images)
+
+    def memory_bytes(self) -> float:
+        return 1.0
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for a condition with a limit."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "the condition did not come true in time"
+        time.sleep(0.002)

@@ -1,0 +1,201 @@
+import base64
+import json
+import re
+from collections.abc import Callable
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.app import create_app
+from service.estimator import STAGES_TOLD
+from service.images import prepare
+from service.settings import Settings
+from tests.service.client import Client, serving
+from tests.service.standin import StandIn, estimate, wait_until
+
+BOX = [60.0, 10.0, 300.0, 500.0]
+
+
+def refusal(answer: httpx.Response, status: int, reason: str) -> str:
+    """The sentence of a problem document, which must be whole."""
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, problem["status"], problem["reason"]) == (status, status, reason)
+    assert set(problem) == {"type", "title", "status", "detail", "instance", "reason"}
+    assert problem["instance"].endswith(answer.headers["x-request-id"])
+    return str(problem["detail"])
+
+
+def test_the_answer_is_what_the_design_says(client: Client, astronaut: bytes) -> None:
+    answer = client.post(f"/pose?boxes={','.join(map(str, BOX))};0,0,50,50&heatmaps=true", content=astronaut)
+    document = answer.json()
+    assert answer.status_code == 200
+    assert list(document) == ["model", "image", "people", "timing"]
+    assert document["model"] == {"name": "stand-in", "version": "1", "provider": "cpu", "precision": "fp32"}
+    assert document["image"] == {"width": 512, "height": 512}
+    first, second = document["people"]
+    assert (first["box"], first["whole_image"], second["box"]) == (BOX, False, [0, 0, 50, 50])
+    assert first["crop"] == {"x": -102.5, "y": -52.5, "side": 625}
+    assert [joint["name"] for joint in first["joints"]][0::15] == ["right_ankle", "left_wrist"]
+    assert set(first["joints"][0]) == {"name", "x", "y", "confidence", "std"}
+    assert list(document["timing"]) == list(STAGES_TOLD)
+
+
+def test_heatmaps_are_little_endian_float16_in_c_order(client: Client, astronaut: bytes) -> None:
+    heatmaps = client.post("/pose?heatmaps=true", content=astronaut).json()["people"][0]["heatmaps"]
+    assert (heatmaps["shape"], heatmaps["dtype"]) == ([16, 28, 28], "float16")
+    found = np.frombuffer(base64.b64decode(heatmaps["data"]), "<f2").reshape(heatmaps["shape"])
+    wanted = estimate(prepare(astronaut, (), 10**6).pixels).heatmaps[0]
+    np.testing.assert_array_equal(found, wanted.astype(np.float16))
+    assert "heatmaps" not in client.post("/pose", content=astronaut).json()["people"][0]
+
+
+def test_all_three_bodies_give_the_same_people(client: Client, astronaut: bytes) -> None:
+    boxes = json.dumps([BOX])
+    answers = [
+        client.post("/pose", params={"boxes": ",".join(map(str, BOX))}, content=astronaut),
+        client.post(files={"image": astronaut}, data={"boxes": boxes}),
+        client.post(json={"image": base64.b64encode(astronaut).decode(), "boxes": [BOX]}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert answers[0].json()["people"] == answers[1].json()["people"] == answers[2].json()["people"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "reason", "sentence"),
+    [
+        ("boxes=600,0,5,5", 422, "bad_option", "lies outside the photo of 512 x 512 pixels"),
+        ("boxes=-50,0,5,5", 422, "bad_option", "box 0, [-50, 0, 5, 5], lies outside"),
+        ("boxes=0,0,-5,5", 422, "bad_option", "box 0 has width -5"),
+        ("boxes=" + ";".join(["0,0,5,5"] * 1000), 422, "bad_option", "has 1000 boxes; the limit is 64"),
+        ("flip=true", 422, "bad_option", "the option 'flip' is unknown"),
+        ("heatmaps=1", 422, "bad_option", "must be true or false"),
+    ],
+)
+def test_a_bad_option_is_refused_and_the_next_request_served(
+    query: str, status: int, reason: str, sentence: str, client: Client, astronaut: bytes
+) -> None:
+    assert sentence in refusal(client.post(f"/pose?{query}", content=astronaut), status, reason)
+    assert client.metric("pose_rejected_total", reason=reason) == 1
+    assert client.post(content=astronaut).status_code == 200
+
+
+def test_a_bad_photo_is_refused_and_the_next_request_served(
+    client: Client, astronaut: bytes, encode: Callable[..., bytes]
+) -> None:
+    assert "truncated" in refusal(client.post(content=astronaut[:5000]), 400, "malformed")
+    assert "empty" in refusal(client.post(), 400, "malformed")
+    assert "not a photo" in refusal(client.post(content=b"some text"), 415, "not_an_image")
+    assert "not read" in refusal(
+        client.post(content=astronaut, headers={"content-type": "text/plain"}), 415, "not_an_image"
+    )
+    assert "the limit is 1,048,576" in refusal(client.post(content=bytes(2**20 + 1)), 413, "too_large")
+    huge = encode(Image.new("1", (20_000, 20_000)))
+    assert "the limit is 50,000,000" in refusal(client.post(content=huge), 413, "too_large")
+    assert client.post(content=astronaut).status_code == 200
+
+
+@pytest.mark.parametrize("size", [(1, 1), (10_000, 1), (64, 64)])
+def test_odd_photos_are_answered(size: tuple[int, int], client: Client, encode: Callable[..., bytes]) -> None:
+    people = client.post(content=encode(Image.new("RGB", size))).json()["people"]
+    assert all(np.isfinite([joint["x"], joint["y"]]).all() for joint in people[0]["joints"])
+
+
+def test_unknown_paths_and_methods_are_problems(client: Client) -> None:
+    assert "nothing at /nowhere" in refusal(client.get("/nowhere"), 404, "not_found")
+    wrong = client.get("/pose")
+    assert "it has POST" in refusal(wrong, 405, "method_not_allowed")
+    assert wrong.headers["allow"] == "POST"
+    assert client.metric("pose_requests_total", route="other", code="404") == 1
+
+
+def test_an_unexpected_error_is_a_500_that_tells_nothing(
+    client: Client, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(client.app.state.runtime.estimator, "estimate", fail)
+    assert "secret" not in refusal(client.post(content=astronaut), 500, "internal")
+    assert client.metric("pose_requests_total", route="/pose", code="500") == 1
+
+
+def test_a_request_keeps_its_own_id_when_it_is_harmless(client: Client) -> None:
+    own = client.request("GET", "/healthz/live", headers={"X-Request-ID": "abc-1"})
+    evil = client.request("GET", "/healthz/live", headers={"X-Request-ID": "a b"})
+    assert own.headers["x-request-id"] == "abc-1"
+    assert re.fullmatch("[0-9a-f]{32}", evil.headers["x-request-id"])
+
+
+def test_the_access_log_is_one_line_whatever_the_path(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "service.access"):
+        client.get("/a%0Ab")
+    (line,) = caplog.messages
+    assert line.startswith("GET /a%0Ab 404 ")
+
+
+def test_server_timing_is_in_milliseconds(client: Client, astronaut: bytes) -> None:
+    answer = client.post(content=astronaut)
+    told = dict(re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"]))
+    assert {stage: pytest.approx(float(ms) / 1000, abs=1e-5) for stage, ms in told.items()} == answer.json()["timing"]
+
+
+def test_a_client_that_hangs_up_is_counted_and_dropped(client: Client, engine: StandIn, astronaut: bytes) -> None:
+    engine.gate.clear()
+    before = len(engine.batches)
+    client.hang_up(astronaut)
+    assert client.metric("pose_rejected_total", reason="client_gone") == 1
+    assert client.app.state.runtime.estimator.admission.admitted_images == 0
+    engine.gate.set()
+    assert client.post(content=astronaut).status_code == 200
+    assert len(engine.batches) <= before + 2
+
+
+def test_probes_follow_the_engines_thread(client: Client, engine: StandIn, astronaut: bytes) -> None:
+    assert (client.get("/healthz/live").status_code, client.get("/healthz/ready").status_code) == (200, 200)
+    assert engine.is_warm
+    assert client.metric("pose_ready") == 1
+    engine.fails_on = lambda _: SystemExit("killed")
+    assert "has stopped" in refusal(client.post(content=astronaut), 503, "not_ready")
+    wait_until(lambda: not client.app.state.runtime.is_alive)
+    refusal(client.get("/healthz/live"), 503, "not_ready")
+    refusal(client.get("/healthz/ready"), 503, "not_ready")
+    assert client.metric("pose_ready") == 0
+
+
+def test_draining_is_not_ready_but_still_answers(client: Client, astronaut: bytes) -> None:
+    client.app.state.runtime.is_draining = True
+    assert "stopping" in refusal(client.get("/healthz/ready"), 503, "not_ready")
+    assert client.get("/healthz/live").status_code == 200
+    assert client.post(content=astronaut).status_code == 200
+
+
+def test_more_than_can_be_answered_in_time_is_refused_with_retry_after(engine: StandIn, astronaut: bytes) -> None:
+    with serving(create_app(Settings(deadline_seconds=20), lambda _: engine)) as client:
+        door = client.app.state.runtime.estimator.admission
+        with door.admit(round(door.limit_images) + 1):
+            answer = client.post(content=astronaut)
+        assert "the limit is 20 s" in refusal(answer, 429, "overloaded")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert client.post(content=astronaut).status_code == 200
+
+
+def test_the_document_tells_of_every_body_option_and_problem(client: Client) -> None:
+    operation = client.get("/openapi.json").json()["paths"]["/pose"]["post"]
+    assert {"multipart/form-data", "application/json", "image/*"} < set(operation["requestBody"]["content"])
+    assert {parameter["name"] for parameter in operation["parameters"]} == {"boxes", "heatmaps"}
+    assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "422", "429", "500", "503"}
+    assert list(operation["responses"]["413"]["content"]) == ["application/problem+json"]
+    assert client.get("/docs").status_code == 200
+
+
+def test_metrics_are_exposed(client: Client, astronaut: bytes) -> None:
+    client.post(content=astronaut)
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    for name in ("pose_single_image_inference_seconds_count", "pose_inference_memory_bytes", "process_cpu_seconds"):
+        assert name in answer.text
+    assert client.metric("pose_requests_total", route="/pose", code="200") == 1
+    assert client.metric("pose_model_pckh", dataset="MPII") == 75.5

@@ -1,0 +1,155 @@
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from service.batcher import Batcher, Served
+from service.metrics import Metrics
+from service.problems import DeadlineMissed, InferenceFailed, NotReady
+from tests.service.standin import StandIn, estimate, wait_until
+
+
+def crops(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    colours = np.random.default_rng(seed).integers(1, 255, (count, 1, 1, 3), np.uint8)
+    return np.broadcast_to(colours, (count, 224, 224, 3))
+
+
+def soon() -> float:
+    return time.monotonic() + 20
+
+
+def is_answer_to(future: "Future[Served]", images: NDArray[np.uint8]) -> bool:
+    found, wanted = future.result(20).estimates, estimate(images)
+    return np.array_equal(found.coordinates, wanted.coordinates) and np.array_equal(found.heatmaps, wanted.heatmaps)
+
+
+@pytest.fixture
+def batcher(engine: StandIn, metrics: Metrics) -> Iterator[Batcher]:
+    batcher = Batcher(engine, metrics, stall_seconds=20)
+    batcher.start()
+    yield batcher
+    engine.gate.set()
+    batcher.close(20)
+
+
+def hold(batcher: Batcher, engine: StandIn) -> "Future[Served]":
+    """Occupy the engine with one image until its gate is opened."""
+    engine.gate.clear()
+    before = len(engine.batches)
+    future = batcher.submit(crops(1, seed=99), soon())
+    wait_until(lambda: len(engine.batches) > before)
+    return future
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 8))
+def test_each_caller_gets_its_own_answer_in_order(sizes: list[int], largest: int) -> None:
+    engine = StandIn(largest)
+    batcher = Batcher(engine, Metrics(), stall_seconds=20)
+    batcher.start()
+    first = hold(batcher, engine)
+    requests = [crops(size, seed) for seed, size in enumerate(sizes)]
+    futures = [batcher.submit(images, soon()) for images in requests]
+    engine.gate.set()
+    assert all(is_answer_to(future, images) for future, images in zip(futures, requests, strict=True))
+    assert is_answer_to(first, crops(1, seed=99))
+    total = sum(sizes)
+    assert engine.batches[1:] == [min(largest, total - begin) for begin in range(0, total, largest)]
+    batcher.close(20)
+
+
+def test_a_lonely_request_does_not_wait_for_company(batcher: Batcher, engine: StandIn) -> None:
+    assert is_answer_to(batcher.submit(crops(1), soon()), crops(1))
+    assert engine.batches == [1]
+    assert batcher.images_per_second > 0
+
+
+def test_a_cancelled_request_is_dropped_and_counted(batcher: Batcher, engine: StandIn, metrics: Metrics) -> None:
+    hold(batcher, engine)
+    gone, stays = batcher.submit(crops(3, 1), soon()), batcher.submit(crops(2, 2), soon())
+    assert batcher.waiting_images == 5
+    gone.cancel()
+    engine.gate.set()
+    assert is_answer_to(stays, crops(2, 2))
+    assert engine.batches == [1, 2]
+    assert metrics.registry.get_sample_value("pose_dropped_images_total", {"reason": "cancelled"}) == 3
+
+
+def test_an_expired_request_is_refused_unseen(batcher: Batcher, engine: StandIn, metrics: Metrics) -> None:
+    hold(batcher, engine)
+    late = batcher.submit(crops(2), time.monotonic() - 1)
+    engine.gate.set()
+    with pytest.raises(DeadlineMissed):
+        late.result(20)
+    assert metrics.registry.get_sample_value("pose_dropped_images_total", {"reason": "expired"}) == 2
+
+
+def test_a_request_cancelled_between_its_batches_gives_the_rest_up(batcher: Batcher, engine: StandIn) -> None:
+    engine.gate.clear()
+    future = batcher.submit(crops(9), soon())
+    wait_until(lambda: engine.batches == [4])
+    future.cancel()
+    engine.gate.set()
+    assert is_answer_to(batcher.submit(crops(1, 5), soon()), crops(1, 5))
+    assert engine.batches == [4, 1]
+
+
+def test_a_bad_image_fails_its_own_request_only(batcher: Batcher, engine: StandIn) -> None:
+    engine.fails_on = lambda images: RuntimeError("bad") if (images == 0).all((1, 2, 3)).any() else None
+    hold(batcher, engine)
+    bad = batcher.submit(np.zeros((1, 224, 224, 3), np.uint8), soon())
+    good = batcher.submit(crops(2, 3), soon())
+    engine.gate.set()
+    with pytest.raises(InferenceFailed):
+        bad.result(20)
+    assert is_answer_to(good, crops(2, 3))
+    assert batcher.is_alive
+
+
+def test_an_engine_that_answers_too_little_is_an_error(batcher: Batcher, engine: StandIn) -> None:
+    engine.run = lambda images: estimate(images)[:0]  # type: ignore[method-assign]
+    with pytest.raises(InferenceFailed):
+        batcher.submit(crops(2), soon()).result(20)
+
+
+def test_a_dying_thread_answers_all_who_wait(batcher: Batcher, engine: StandIn) -> None:
+    engine.fails_on = lambda _: SystemExit("killed")
+    inside = hold(batcher, engine)
+    waiting = [batcher.submit(crops(3, seed), soon()) for seed in range(4)]
+    engine.gate.set()
+    for future in (inside, *waiting):
+        with pytest.raises(NotReady):
+            future.result(20)
+    wait_until(lambda: not batcher.is_alive)
+    with pytest.raises(NotReady):
+        batcher.submit(crops(1), soon())
+
+
+def test_a_batch_that_never_ends_is_noticed(engine: StandIn, metrics: Metrics) -> None:
+    batcher = Batcher(engine, metrics, stall_seconds=0.01)
+    batcher.start()
+    future = hold(batcher, engine)
+    wait_until(lambda: not batcher.is_alive)
+    engine.gate.set()
+    assert is_answer_to(future, crops(1, seed=99))
+    wait_until(lambda: batcher.is_alive)
+    batcher.close(20)
+
+
+def test_closing_answers_what_was_accepted(engine: StandIn, metrics: Metrics) -> None:
+    batcher = Batcher(engine, metrics, stall_seconds=20)
+    batcher.start()
+    futures = [hold(batcher, engine), *(batcher.submit(crops(3, seed), soon()) for seed in range(5))]
+    closing = threading.Thread(target=batcher.close, args=(20,))
+    closing.start()
+    engine.gate.set()
+    closing.join(20)
+    assert all(future.result(0) for future in futures)
+    with pytest.raises(NotReady):
+        batcher.submit(crops(1), soon())

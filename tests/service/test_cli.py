@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from service import cli
+from tests.service.conftest import PHOTOS
+from tests.service.standin import StandIn
+
+ASTRONAUT = str(PHOTOS / "astronaut.jpg")
+
+
+@pytest.fixture(autouse=True)
+def stand_in(engine: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "OnnxEngine", lambda _: engine)
+
+
+def test_predict_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", ASTRONAUT, "--box", "60,10,300,500", "--box=-9,0,50,50"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "photo 512 x 512"
+    assert lines[2] == "person 0, box 60, 10, 300, 500"
+    assert sum(line.startswith("left_wrist") for line in lines) == 2
+
+
+def test_predict_prints_the_services_own_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", ASTRONAUT, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["people"][0]["whole_image"] is True
+    assert len(answer["people"][0]["joints"]) == 16
+
+
+def test_predict_draws(tmp_path: Path) -> None:
+    assert cli.main(["predict", ASTRONAUT, "-o", str(tmp_path / "out.png")]) == 0
+    with Image.open(tmp_path / "out.png") as drawn:
+        assert drawn.size == (512, 512)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["predict", "none.jpg"], 2, "cannot read none.jpg: No such file or directory"),
+        (["predict", __file__], 1, "are not a photo in any of the formats"),
+        (["predict", ASTRONAUT, "--box", "1,2,3"], 1, "must be four numbers"),
+        (["predict", ASTRONAUT, "-o", "none/out.png"], 2, "cannot write none/out.png"),
+        (["predict", ASTRONAUT, "-o", "out.unknown"], 2, "cannot write out.unknown"),
+        (["serve", "--port", "x"], 2, "the setting port is wrong"),
+        (["serve", "--host", "203.0.113.1"], 2, "cannot listen on 203.0.113.1:8000: "),
+    ],
+)
+def test_errors_are_one_sentence(
+    arguments: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == code
+    told = capsys.readouterr().err
+    assert told.startswith("dsnt-pose: ")
+    assert sentence in told
+    assert told.count("\n") == 1

@@ -1,0 +1,35 @@
+import numpy as np
+from PIL import Image
+
+from models.crop import Box, Crop
+from models.skeleton import JOINTS
+from service.drawing import LEFT, MIDDLE, RIGHT, overlay
+from service.estimator import Estimate, Person
+
+
+def a_person(confidence: float) -> Person:
+    joints = np.stack([np.linspace(50, 350, 16), np.linspace(350, 50, 16)], -1)
+    certainty = np.full(16, confidence, np.float32)
+    return Person(Box(0, 0, 400, 400), True, Crop(0, 0, 400), joints, certainty, np.ones((16, 3)), None)
+
+
+def draw(confidence: float) -> np.ndarray:
+    estimate = Estimate(400, 400, (a_person(confidence),), {})
+    return np.asarray(overlay(Image.new("RGB", (400, 400)), estimate))
+
+
+def test_left_and_right_have_their_own_colours() -> None:
+    drawn, joints = draw(1.0), a_person(1.0).joints
+    for name, colour in (("left_wrist", LEFT), ("right_ankle", RIGHT), ("thorax", MIDDLE)):
+        x, y = joints[JOINTS.index(name)].astype(int)
+        assert tuple(drawn[y, x]) == colour
+
+
+def test_the_less_confident_the_fainter() -> None:
+    assert draw(1.0).max() > draw(0.5).max() > draw(0.0).max() > 0
+
+
+def test_the_photo_itself_is_left_alone() -> None:
+    photo = Image.new("RGB", (400, 400))
+    overlay(photo, Estimate(400, 400, (a_person(1.0),), {}))
+    assert not np.asarray(photo).any()

@@ -1,0 +1,113 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.crop import Box
+from service.estimator import Estimate, Estimator, principal_axes
+from service.images import prepare
+from service.metrics import Metrics
+from service.options import Options
+from service.problems import DeadlineMissed, NotAnImage
+from service.settings import Settings
+from tests.service.standin import StandIn, estimate, wait_until
+
+BOXES = (Box(60, 10, 300, 500), Box(-20, -20, 100, 100), Box(400, 400, 200, 50))
+
+
+def run(
+    settings: Settings, engine: StandIn, metrics: Metrics, work: Callable[[Estimator], Awaitable[Estimate]]
+) -> Estimate:
+    estimator = Estimator(settings, engine, metrics)
+    estimator.start()
+
+    async def main() -> Estimate:
+        return await work(estimator)
+
+    try:
+        return asyncio.run(main())
+    finally:
+        engine.gate.set()
+        estimator.close()
+        assert estimator.admission.admitted_images == 0
+
+
+def test_people_come_in_the_order_of_their_boxes(
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
+) -> None:
+    found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(BOXES, heatmaps=True)))
+    prepared = prepare(astronaut, BOXES, settings.max_pixels)
+    wanted = estimate(prepared.pixels)
+    assert (found.width, found.height) == (512, 512)
+    for index, (person, (box, crop)) in enumerate(zip(found.people, prepared.people, strict=True)):
+        assert (person.box, person.crop, person.whole_image) == (box, crop, False)
+        np.testing.assert_allclose(person.joints, crop.to_photo(wanted.coordinates[index]))
+        np.testing.assert_array_equal(person.heatmaps, wanted.heatmaps[index])
+        np.testing.assert_allclose(person.std[0], [np.sqrt(0.03) * crop.side / 2, np.sqrt(0.01) * crop.side / 2, 45])
+    assert set(found.timing) == {"decode", "crop", "queue", "inference", "total"}
+    assert sum(found.timing.values()) <= 2 * found.timing["total"]
+
+
+def test_without_boxes_the_whole_photo_is_one_person(
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
+) -> None:
+    found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options()))
+    assert [(person.whole_image, person.heatmaps) for person in found.people] == [(True, None)]
+    assert metrics.registry.get_sample_value("pose_people_total") == 1
+
+
+def test_a_missed_deadline_is_told_and_gives_its_permits_back(
+    engine: StandIn, metrics: Metrics, astronaut: bytes
+) -> None:
+    engine.gate.clear()
+    with pytest.raises(DeadlineMissed, match=r"within the deadline of 0\.05 s"):
+        run(Settings(deadline_seconds=0.05), engine, metrics, lambda e: e.estimate(astronaut, Options()))
+
+
+def test_a_refused_photo_gives_its_permits_back(settings: Settings, engine: StandIn, metrics: Metrics) -> None:
+    with pytest.raises(NotAnImage):
+        run(settings, engine, metrics, lambda e: e.estimate(b"some text", Options()))
+    assert engine.batches == []
+
+
+def test_cancelling_drops_what_still_waits(
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
+) -> None:
+    async def work(estimator: Estimator) -> Estimate:
+        engine.gate.clear()
+        first = asyncio.create_task(estimator.estimate(astronaut, Options()))
+        await asyncio.to_thread(wait_until, lambda: engine.batches == [1])
+        second = asyncio.create_task(estimator.estimate(astronaut, Options(BOXES)))
+        await asyncio.to_thread(wait_until, lambda: estimator.batcher.waiting_images == 3)
+        second.cancel()
+        await asyncio.wait({second})
+        engine.gate.set()
+        return await first
+
+    run(settings, engine, metrics, work)
+    assert metrics.registry.get_sample_value("pose_dropped_images_total", {"reason": "cancelled"}) == 3
+
+
+@given(st.floats(0, 100), st.floats(0, 1), st.floats(-89, 90))
+def test_principal_axes_are_those_that_made_the_covariance(major: float, ratio: float, angle: float) -> None:
+    minor = major * ratio
+    turn = np.radians(angle)
+    axes = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    matrix = axes @ np.diag([major**2, minor**2]) @ axes.T
+    found = principal_axes(np.array([matrix[0, 0], matrix[0, 1], matrix[1, 1]]))
+    np.testing.assert_allclose(found[:2], [major, minor], atol=1e-4 * max(major, 1e-3))
+    assert found[0] >= found[1] >= 0
+    assert -90 < found[2] <= 90
+    if major > 1e-3 and ratio < 0.99:
+        assert abs((found[2] - angle + 90) % 180 - 90) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("covariance", "axes"),
+    [([4, 0, 1], [2, 1, 0]), ([1, -0.0, 4], [2, 1, 90]), ([1, 0, 4], [2, 1, 90]), ([0, 0, 0], [0, 0, 0])],
+)
+def test_principal_axes_on_the_axes(covariance: list[float], axes: list[float]) -> None:
+    np.testing.assert_allclose(principal_axes(np.array(covariance)), axes)

@@ -1,0 +1,73 @@
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.crop import Box
+from service.options import LARGEST_BOX_PX, Options, parse_options
+from service.problems import BadOption
+
+corners = st.floats(-1e308, 1e308)
+lengths = st.floats(1e-300, LARGEST_BOX_PX)
+rows = st.lists(st.tuples(corners, corners, lengths, lengths), min_size=1, max_size=8)
+
+
+@given(rows)
+def test_all_three_spellings_of_boxes_are_the_same(numbers: list[tuple[float, ...]]) -> None:
+    wanted = Options(tuple(Box(*row) for row in numbers))
+    lists = [list(row) for row in numbers]
+    query = ";".join(",".join(map(repr, row)) for row in numbers)
+    for value in (lists, json.dumps(lists), query):
+        assert parse_options([("boxes", value)], 64) == wanted
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.sampled_from(["boxes", "heatmaps"]), json_values)
+def test_any_value_is_read_or_refused(name: str, value: Any) -> None:
+    try:
+        options = parse_options([(name, value)], 64)
+    except BadOption as refusal:
+        assert refusal.status == 422
+    else:
+        assert all(math.isfinite(box.x) and 0 < box.width <= LARGEST_BOX_PX for box in options.boxes)
+
+
+@pytest.mark.parametrize(
+    ("given_options", "sentence"),
+    [
+        ([("flip", "true")], "the option 'flip' is unknown; the options are boxes and heatmaps"),
+        ([("boxes", "0,0,1,1"), ("boxes", [[0, 0, 1, 1]])], "the option boxes is given twice"),
+        ([("heatmaps", "True")], "the option heatmaps is 'True'; it must be true or false"),
+        ([("heatmaps", 1)], "the option heatmaps is 1; it must be true or false"),
+        ([("boxes", "")], "the option boxes is empty"),
+        ([("boxes", [])], "the option boxes is empty"),
+        ([("boxes", {"x": 1})], "it must be a list"),
+        ([("boxes", "[[0, 0, 1")], "which is not JSON"),
+        ([("boxes", "0,0,1,1;0,0,1")], "box 1 is ['0', '0', '1']; it must be four numbers"),
+        ([("boxes", "0,0,1,1;0,0,0,1")], "box 1 has width 0; it must be greater than 0"),
+        ([("boxes", [[0, 0, 1, -2]])], "box 0 has height -2; it must be greater than 0"),
+        ([("boxes", [[math.nan, 0, 1, 1]])], "box 0 has x nan; it must be a finite number"),
+        ([("boxes", "0,inf,1,1")], "box 0 has y 'inf'; it must be a finite number"),
+        ([("boxes", "0,1_0,1,1")], "box 0 has y '1_0'; it must be a finite number"),
+        ([("boxes", [[0, True, 1, 1]])], "box 0 has y True; it must be a finite number"),
+        ([("boxes", [[0, 0, 10**5000, 1]])], "box 0 has width"),
+        ([("boxes", [[0, 0, 1e300, 1]])], "box 0 has width 1e+300; the limit is 1e+09 photo pixels"),
+        ([("boxes", [[0, 0, 1, 1]] * 1000)], "the request has 1000 boxes; the limit is 64"),
+    ],
+)
+def test_a_refusal_names_the_option_the_value_and_the_limit(
+    given_options: list[tuple[str, Any]], sentence: str
+) -> None:
+    with pytest.raises(BadOption) as refusal:
+        parse_options(given_options, 64)
+    assert sentence in refusal.value.detail
+    assert len(refusal.value.detail) < 200
