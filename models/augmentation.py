@@ -21,6 +21,8 @@ class Augmentation:
         rotated: Share of the crops that is rotated at all.
         scale_octaves: Standard deviation of the scale's logarithm to base 2; clipped at twice that.
         shift: Standard deviation of the shift along each axis, in crop sides.
+        loose: Share of the crops as users draw them, or do not: from half a body to a person a third as large as usual,
+            anywhere in the crop.
         gain: Each channel is multiplied by 1 +- up to this.
         brightness: Added to all channels, +- up to this (1 is white).
         grey: Share of the crops that lose their colour.
@@ -31,6 +33,7 @@ class Augmentation:
     rotated: float = 0.6
     scale_octaves: float = 0.25
     shift: float = 0.06
+    loose: float = 0.2
     gain: float = 0.35
     brightness: float = 0.1
     grey: float = 0.1
@@ -65,7 +68,7 @@ class Augmentation:
         cut = torch.cat([crop_to_nominal[:, :, :2], crop_to_nominal[:, :, 2:] + lead], 2)
         # One unit of the sampling grid is half a picture, `CONTEXT` times half a nominal crop.
         grid = F.affine_grid(cut / CONTEXT, [len(pictures), 3, crop_size, crop_size], align_corners=False)
-        images = F.grid_sample(images, grid, align_corners=False)
+        images = _sampled(images, grid, crop_to_nominal)
         images = self._cut_out(images, generator)
         joints, weights = _transformed(joints, weights, crop_to_nominal, mirrored)
         return images, joints, weights
@@ -80,8 +83,11 @@ class Augmentation:
             return torch.rand(count, device=device, generator=generator)
 
         angle = clipped_normal(count) * math.radians(self.rotation_degrees) * (uniform() < self.rotated)
-        scale = 2 ** (clipped_normal(count) * self.scale_octaves)
-        shift = clipped_normal(count, 2) * self.shift * 2
+        loose = uniform() < self.loose
+        octaves = torch.where(loose, -1 + 2.6 * uniform(), clipped_normal(count) * self.scale_octaves)
+        scale = 2**octaves
+        reach = (0.35 * (scale - 1).abs() + 0.1)[:, None] * (2 * torch.stack([uniform(), uniform()], 1) - 1)
+        shift = 2 * torch.where(loose[:, None], reach, clipped_normal(count, 2) * self.shift)
         mirrored = uniform() < 0.5
         sign = torch.where(mirrored, -1.0, 1.0)
         cos, sin = scale * angle.cos(), scale * angle.sin()
@@ -107,6 +113,15 @@ class Augmentation:
         places = (torch.arange(size, device=images.device) + 0.5) / size
         inside_x, inside_y = ((places - centre).abs() < half for centre in (random[0], random[1]))
         return images.masked_fill((inside_y[:, None, :, None] & inside_x[:, None, None, :]), 0.0)
+
+
+def _sampled(images: Tensor, grid: Tensor, crop_to_nominal: Tensor) -> Tensor:
+    """Crops of pictures [N, 3, S, S]; those that shrink theirs are taken from its half, so that nothing aliases."""
+    crops = F.grid_sample(images, grid, align_corners=False)
+    shrunk = torch.linalg.det(crop_to_nominal[:, :, :2]).abs() > 2
+    if shrunk.any():
+        crops[shrunk] = F.grid_sample(F.avg_pool2d(images[shrunk], 2), grid[shrunk], align_corners=False)
+    return crops
 
 
 def _transformed(joints: Tensor, weights: Tensor, crop_to_nominal: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:

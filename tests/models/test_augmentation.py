@@ -13,7 +13,7 @@ from models.people import load_people, nominal_crops, read_people
 from models.skeleton import MIRROR
 
 PLAIN_COLOURS = Augmentation(gain=0, brightness=0, grey=0, cutout=0)
-STILL = replace(PLAIN_COLOURS, rotation_degrees=0, scale_octaves=0, shift=0)
+STILL = replace(PLAIN_COLOURS, rotation_degrees=0, scale_octaves=0, shift=0, loose=0)
 
 
 def blobs(size: int, places: torch.Tensor) -> torch.Tensor:
@@ -63,6 +63,16 @@ def test_nothing_varied_gives_the_nominal_crop(pack: Path) -> None:
     nominal = normalise(nominal_crops(people))
     same = [min((i - n).abs().max(), (i - n.flip(-1)).abs().max()) < 1e-3 for i, n in zip(images, nominal, strict=True)]
     assert all(same)
+
+
+def test_loose_crops_show_people_small_and_in_part(pack: Path) -> None:
+    loose = replace(PLAIN_COLOURS, rotation_degrees=0, loose=1)
+    joints = torch.tensor([(-0.5, -0.5), (0.5, 0.5)]).repeat(8, 1)[None].expand(256, 16, 2)
+    pictures = torch.zeros((256, 96, 96, 3), dtype=torch.uint8)
+    _, moved, weights = loose(pictures, joints, torch.ones(256, 16), 64, torch.Generator().manual_seed(0))
+    size = (moved[:, 1] - moved[:, 0]).abs()[:, 1]
+    assert size.min() < 0.4 and size.max() > 1.8
+    assert 0.3 < weights.mean() < 0.95
 
 
 def test_the_same_seed_gives_the_same_crops(pack: Path) -> None:
