@@ -47,6 +47,15 @@ class Admission:
             with self._lock:
                 self._admitted -= images
 
+    def check(self) -> None:
+        """Refuse what could not be answered in time before anything is read.
+
+        Raises:
+            Overloaded: Not even one more image could be.
+        """
+        with self.admit(1):
+            pass
+
     def _take(self, images: int) -> None:
         with self._lock:
             rate = self._images_per_second()

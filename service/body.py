@@ -96,7 +96,7 @@ def _parser(content_type: str) -> Callable[[bytes], Body]:
 
 
 def parse_json(body: bytes) -> Body:
-    """`{"image": "<base64>", ...options}`.
+    """`{"image": "<base64>", ...options}`; an option that is null counts as left out.
 
     Raises:
         Malformed: It is not JSON, not an object, or `image` is missing or not base64.
@@ -111,7 +111,7 @@ def parse_json(body: bytes) -> Body:
         photo = base64.b64decode(fields.pop("image"), validate=True)
     except (binascii.Error, ValueError) as error:
         raise Malformed(f"the field `image` is not base64: {error}") from error
-    return Body(photo, tuple(fields.items()))
+    return Body(photo, tuple((name, value) for name, value in fields.items() if value is not None))
 
 
 def parse_multipart(body: bytes, content_type: str) -> Body:

@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X,Y,W,H",
         help="a person's box in photo pixels; may be repeated; write --box=-5,0,90,200 for a negative x",
     )
+    predict.add_argument("--flip", action="store_true", help="average with the mirror image")
+    predict.add_argument(
+        "--refine", action=argparse.BooleanOptionalAction, help="find the person first (default: without --box)"
+    )
     predict.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the photo with the skeletons drawn")
     predict.add_argument("--json", action="store_true", help="print what POST /pose would answer")
     predict.set_defaults(command=_predict)
@@ -134,7 +138,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _predict(chosen: argparse.Namespace) -> int:
     settings = _settings(chosen)
-    options = parse_options([("boxes", ";".join(chosen.box))] if chosen.box else [], settings.max_boxes)
+    given = {"boxes": chosen.box and ";".join(chosen.box), "flip": chosen.flip, "refine": chosen.refine}
+    options = parse_options([(name, value) for name, value in given.items() if value is not None], settings.max_boxes)
     data = _read(chosen.photo)
     engine = OnnxEngine(settings)
     estimate = asyncio.run(_estimate(data, options, settings, engine))

@@ -14,10 +14,12 @@ from models.crop import Box, Crop
 from service.admission import Admission
 from service.batcher import Batcher
 from service.engine import Engine, EngineInfo, Estimates
-from service.images import Prepared, prepare
+from service.flip import average, with_mirrored
+from service.images import Prepared, prepare, recut
 from service.metrics import Metrics
 from service.options import Options
 from service.problems import DeadlineMissed
+from service.refine import refined_crop
 from service.settings import Settings
 
 STAGES_TOLD: Final = ("decode", "crop", "queue", "inference", "total")
@@ -105,7 +107,7 @@ class Estimator:
         """
         start = time.monotonic()
         seconds = self._settings.deadline_seconds
-        with self.admission.admit(max(1, len(options.boxes))):
+        with self.admission.admit(options.images):
             try:
                 async with asyncio.timeout(seconds):
                     return await self._estimate(data, options, start, start + seconds)
@@ -114,18 +116,29 @@ class Estimator:
 
     async def _estimate(self, data: bytes, options: Options, start: float, deadline: float) -> Estimate:
         loop = asyncio.get_running_loop()
-        max_pixels = self._settings.max_pixels
-        photo = await loop.run_in_executor(self._workers, prepare, data, options.boxes, max_pixels)
-        served = await asyncio.wrap_future(self.batcher.submit(photo.pixels, deadline))
-        people = tuple(_person(photo, index, served.estimates, options) for index in range(len(photo.people)))
-        timing = {
-            "decode": photo.decode_seconds,
-            "crop": photo.crop_seconds,
-            "queue": served.queue_seconds,
-            "inference": served.inference_seconds,
-        }
+        photo = await loop.run_in_executor(self._workers, prepare, data, options.boxes, self._settings.max_pixels)
+        timing = {"decode": photo.decode_seconds, "crop": photo.crop_seconds, "queue": 0.0, "inference": 0.0}
+        estimates = None
+        if options.refine:
+            first = await self._infer(photo, False, deadline, timing)
+            refined = await loop.run_in_executor(self._workers, recut, photo, _refined_crops(photo, first))
+            timing["crop"] += refined.crop_seconds
+            # Where no crop has changed, the first answer is the last.
+            estimates = first if refined is photo and not options.flip else None
+            photo = refined
+        if estimates is None:
+            estimates = await self._infer(photo, options.flip, deadline, timing)
+        people = tuple(_person(photo, index, estimates, options) for index in range(len(photo.people)))
         self._record(len(data), photo, people, timing)
         return Estimate(photo.width, photo.height, people, {**timing, "total": time.monotonic() - start})
+
+    async def _infer(self, photo: Prepared, flip: bool, deadline: float, timing: dict[str, float]) -> Estimates:
+        """What the network says of a photo's crops; the time that it takes is added to `timing`."""
+        images = with_mirrored(photo.pixels) if flip else photo.pixels
+        served = await asyncio.wrap_future(self.batcher.submit(images, deadline))
+        timing["queue"] += served.queue_seconds
+        timing["inference"] += served.inference_seconds
+        return average(served.estimates, self.info.contract.skeleton) if flip else served.estimates
 
     def _record(self, size: int, photo: Prepared, people: tuple[Person, ...], timing: Mapping[str, float]) -> None:
         for stage, seconds in timing.items():
@@ -135,6 +148,14 @@ class Estimator:
         self._metrics.people.inc(len(people))
         for person in people:
             self._metrics.observe_joints(person.std[:, 0], person.confidence)
+
+
+def _refined_crops(photo: Prepared, estimates: Estimates) -> list[Crop]:
+    crops = [crop for _, crop in photo.people]
+    return [
+        refined_crop(crop, crop.to_photo(joints), confidence)
+        for crop, joints, confidence in zip(crops, estimates.coordinates, estimates.confidence, strict=True)
+    ]
 
 
 def _person(photo: Prepared, index: int, estimates: Estimates, options: Options) -> Person:

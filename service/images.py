@@ -65,20 +65,28 @@ class Prepared:
     """A photo's crops, ready for the network.
 
     Attributes:
-        width: Of the photo as a person sees it, in pixels.
-        height: Likewise.
+        photo: RGB, as a person sees it.
         people: Box and crop of each person, in photo pixels.
         pixels: uint8 [N, 224, 224, 3], RGB.
         decode_seconds: From bytes to pixels.
         crop_seconds: From pixels to crops.
     """
 
-    width: int
-    height: int
+    photo: Image.Image
     people: tuple[tuple[Box, Crop], ...]
     pixels: NDArray[np.uint8]
     decode_seconds: float
     crop_seconds: float
+
+    @property
+    def width(self) -> int:
+        """Of the photo, in pixels."""
+        return self.photo.width
+
+    @property
+    def height(self) -> int:
+        """Of the photo, in pixels."""
+        return self.photo.height
 
 
 def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int) -> Prepared:
@@ -95,7 +103,22 @@ def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int) -> Prepared:
     whole = (Box(0, 0, *photo.size), Crop.whole(*photo.size))
     people = tuple((box, Crop.around(box)) for box in boxes) or (whole,)
     pixels = np.stack([cut(photo, crop) for _, crop in people])
-    return Prepared(*photo.size, people, pixels, decoded - start, time.perf_counter() - decoded)
+    return Prepared(photo, people, pixels, decoded - start, time.perf_counter() - decoded)
+
+
+def recut(prepared: Prepared, crops: Sequence[Crop]) -> Prepared:
+    """The same people with other crops, one for each; `prepared` itself where all are the same.
+
+    A crop that lies beside the photo altogether is not taken: there would be nothing to see.
+    """
+    start = time.perf_counter()
+    inside = [Box(crop.x, crop.y, crop.side, crop.side).overlaps(*prepared.photo.size) for crop in crops]
+    chosen = [new if ok else old for new, (_, old), ok in zip(crops, prepared.people, inside, strict=True)]
+    if chosen == [crop for _, crop in prepared.people]:
+        return prepared
+    people = tuple((box, crop) for (box, _), crop in zip(prepared.people, chosen, strict=True))
+    pixels = np.stack([cut(prepared.photo, crop) for crop in chosen])
+    return Prepared(prepared.photo, people, pixels, prepared.decode_seconds, time.perf_counter() - start)
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:

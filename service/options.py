@@ -10,7 +10,7 @@ from typing import Any, Final
 from models.crop import Box
 from service.problems import BadOption
 
-NAMES: Final = ("boxes", "heatmaps")
+NAMES: Final = ("boxes", "heatmaps", "flip", "refine")
 """The options of `POST /pose`."""
 
 LARGEST_BOX_PX: Final = 1e9
@@ -27,16 +27,26 @@ class Options:
     Attributes:
         boxes: People's boxes in photo pixels; none means the whole photo.
         heatmaps: Whether the answer carries the heatmaps.
+        flip: Whether each crop's mirror image is looked at too, and both heatmaps averaged.
+        refine: Whether a first pass finds the crops that a second one looks at.
     """
 
     boxes: tuple[Box, ...] = ()
     heatmaps: bool = False
+    flip: bool = False
+    refine: bool = False
+
+    @property
+    def images(self) -> int:
+        """How many images the network is given for a photo, at most."""
+        return max(1, len(self.boxes)) * (1 + self.flip + self.refine)
 
 
 def parse_options(given: Iterable[tuple[str, Any]], max_boxes: int) -> Options:
     """Read options from name-value pairs, in the order of query, then body.
 
     Values are text (a query or a form) or what JSON holds. An option may be given once only, wherever it stands.
+    Without boxes, `refine` is on unless it is turned off.
 
     Raises:
         BadOption: An option is unknown, is given twice, or has a value out of range.
@@ -44,14 +54,13 @@ def parse_options(given: Iterable[tuple[str, Any]], max_boxes: int) -> Options:
     values: dict[str, Any] = {}
     for name, value in given:
         if name not in NAMES:
-            raise BadOption(f"the option {_quoted(name)} is unknown; the options are {' and '.join(NAMES)}")
+            raise BadOption(f"the option {_quoted(name)} is unknown; the options are {', '.join(NAMES)}")
         if name in values:
             raise BadOption(f"the option {name} is given twice; give it once, in the query or in the body")
         values[name] = value
-    return Options(
-        boxes=parse_boxes(values["boxes"], max_boxes) if "boxes" in values else (),
-        heatmaps=parse_flag("heatmaps", values["heatmaps"]) if "heatmaps" in values else False,
-    )
+    flags = {name: parse_flag(name, value) for name, value in values.items() if name != "boxes"}
+    boxes = parse_boxes(values["boxes"], max_boxes) if "boxes" in values else ()
+    return Options(boxes, **{"refine": not boxes, **flags})
 
 
 def parse_flag(name: str, value: Any) -> bool:

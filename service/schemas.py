@@ -33,6 +33,10 @@ class PoseRequest(_Document):
         None, description="A tight box around each person; each must overlap the photo. Left out: the whole photo."
     )
     heatmaps: bool = Field(False, description="Whether the answer carries the heatmaps.")
+    flip: bool = Field(False, description="Whether each crop's mirror image is looked at too, and both averaged.")
+    refine: bool | None = Field(
+        None, description="Whether a first pass finds the crop for a second. Left out: only without boxes."
+    )
 
 
 class Model(_Document):

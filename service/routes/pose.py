@@ -16,6 +16,10 @@ from service.schemas import PoseAnswer, PoseRequest, Problem, answer
 
 _BOXES: Final = "People's boxes, `x,y,width,height` in photo pixels, separated by `;`. Left out: the whole photo."
 _HEATMAPS: Final = "Whether the answer carries the heatmaps."
+_FLIP: Final = "Look at each crop's mirror image too and average both: a little more accurate, twice the work."
+_REFINE: Final = (
+    "Find the person in a first pass and look closely in a second. On by default without boxes, off with them."
+)
 _FILE: Final = {"type": "string", "format": "binary"}
 
 _REFUSALS: Final = {
@@ -50,6 +54,8 @@ _OPENAPI: Final = {
     "parameters": [
         {"name": "boxes", "in": "query", "description": _BOXES, "schema": {"type": "string"}},
         {"name": "heatmaps", "in": "query", "description": _HEATMAPS, "schema": {"type": "boolean", "default": False}},
+        {"name": "flip", "in": "query", "description": _FLIP, "schema": {"type": "boolean", "default": False}},
+        {"name": "refine", "in": "query", "description": _REFINE, "schema": {"type": "boolean"}},
     ],
     "requestBody": {
         "required": True,
@@ -65,6 +71,8 @@ _OPENAPI: Final = {
                         "image": _FILE,
                         "boxes": {"type": "string", "description": f"{_BOXES} Or JSON: `[[x, y, width, height]]`."},
                         "heatmaps": {"type": "boolean", "description": _HEATMAPS},
+                        "flip": {"type": "boolean", "description": _FLIP},
+                        "refine": {"type": "boolean", "description": _REFINE},
                     },
                 }
             },
@@ -96,6 +104,7 @@ async def pose(request: Request) -> Response:
     estimator = runtime.estimator
     if estimator is None:
         raise NotReady("the service is still starting")
+    estimator.admission.check()
     photo, options = await _read(request, runtime)
     estimate = await while_connected(request.receive, estimator.estimate(photo, options))
     return _encode(estimate, estimator, runtime)

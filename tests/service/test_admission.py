@@ -32,3 +32,12 @@ def test_an_idle_service_and_one_of_unknown_speed_admit_everything() -> None:
     unknown = Admission(lambda: 0.0, deadline_seconds=1)
     with unknown.admit(64), unknown.admit(64):
         assert unknown.admitted_images == 128
+
+
+def test_the_door_is_checked_before_anything_is_read() -> None:
+    admission = Admission(lambda: 1.0, 2.0)
+    with admission.admit(2):
+        with pytest.raises(Overloaded):
+            admission.check()
+        assert admission.admitted_images == 2
+    admission.check()

@@ -7,11 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.crop import Box
+from models.skeleton import JOINTS
 from service.estimator import Estimate, Estimator, principal_axes
-from service.images import prepare
+from service.flip import average, with_mirrored
+from service.images import prepare, recut
 from service.metrics import Metrics
 from service.options import Options
 from service.problems import DeadlineMissed, NotAnImage
+from service.refine import refined_crop
 from service.settings import Settings
 from tests.service.standin import StandIn, estimate, wait_until
 
@@ -111,3 +114,38 @@ def test_principal_axes_are_those_that_made_the_covariance(major: float, ratio: 
 )
 def test_principal_axes_on_the_axes(covariance: list[float], axes: list[float]) -> None:
     np.testing.assert_allclose(principal_axes(np.array(covariance)), axes)
+
+
+def test_flip_averages_with_the_mirror_image(
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
+) -> None:
+    found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(BOXES, flip=True)))
+    pixels = prepare(astronaut, BOXES, settings.max_pixels).pixels
+    wanted = average(estimate(with_mirrored(pixels)), JOINTS)
+    for index, person in enumerate(found.people):
+        np.testing.assert_allclose(person.joints, person.crop.to_photo(wanted.coordinates[index]))
+    assert sum(engine.batches) == 2 * len(BOXES)
+
+
+def test_refine_looks_again_at_the_square_around_the_joints(
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
+) -> None:
+    found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
+    prepared = prepare(astronaut, (), settings.max_pixels)
+    first = estimate(prepared.pixels)
+    whole = prepared.people[0][1]
+    crop = refined_crop(whole, whole.to_photo(first.coordinates[0]), first.confidence[0])
+    assert crop != whole
+    (person,) = found.people
+    assert (person.crop, person.whole_image, person.box) == (crop, True, Box(0, 0, 512, 512))
+    second = estimate(recut(prepared, [crop]).pixels)
+    np.testing.assert_allclose(person.joints, crop.to_photo(second.coordinates[0]))
+    assert engine.batches == [1, 1]
+
+
+def test_refine_stops_after_a_first_pass_that_changes_nothing(
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.estimator.refined_crop", lambda crop, *_: crop)
+    run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
+    assert engine.batches == [1]

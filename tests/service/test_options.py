@@ -44,7 +44,7 @@ def test_any_value_is_read_or_refused(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("given_options", "sentence"),
     [
-        ([("flip", "true")], "the option 'flip' is unknown; the options are boxes and heatmaps"),
+        ([("mode", "true")], "the option 'mode' is unknown; the options are boxes, heatmaps, flip, refine"),
         ([("boxes", "0,0,1,1"), ("boxes", [[0, 0, 1, 1]])], "the option boxes is given twice"),
         ([("heatmaps", "True")], "the option heatmaps is 'True'; it must be true or false"),
         ([("heatmaps", 1)], "the option heatmaps is 1; it must be true or false"),
@@ -71,3 +71,17 @@ def test_a_refusal_names_the_option_the_value_and_the_limit(
         parse_options(given_options, 64)
     assert sentence in refusal.value.detail
     assert len(refusal.value.detail) < 200
+
+
+def test_refine_is_on_without_boxes_only_and_can_be_said() -> None:
+    assert parse_options([], 64).refine
+    assert not parse_options([("boxes", "0,0,1,1")], 64).refine
+    assert not parse_options([("refine", "false")], 64).refine
+    assert parse_options([("boxes", "0,0,1,1"), ("refine", True)], 64).refine
+
+
+def test_images_count_every_look() -> None:
+    boxes = "0,0,1,1;1,1,2,2"
+    assert parse_options([("boxes", boxes)], 64).images == 2
+    assert parse_options([("boxes", boxes), ("flip", "true")], 64).images == 4
+    assert parse_options([("boxes", boxes), ("flip", "true"), ("refine", "true")], 64).images == 6
