@@ -25,6 +25,7 @@ from models.metrics import Accuracy, paired_bootstrap, pck, pckh, right_joints, 
 from models.mpii import read_annotated_people, read_predictions, read_truths
 from models.network import PoseNetwork, normalise
 from models.people import DEVELOPMENT, Person, read_people
+from models.scenes import scenes
 
 _BATCH: Final = 16
 _CLIENTS: Final = 2
@@ -50,10 +51,13 @@ class Estimates:
 Estimator = Callable[[Sequence[Person]], Estimates]
 
 
-def estimator(model: str) -> Estimator:
-    """The way to ask a model: an http(s) address, an `.onnx` file, or a file of weights for the shipped network."""
+def estimator(model: str, boxes: bool = True) -> Estimator:
+    """The way to ask a model: an http(s) address, an `.onnx` file, or a file of weights for the shipped network.
+
+    Only a service can be asked without `boxes`.
+    """
     if model.startswith(("http://", "https://")):
-        return lambda people: ask_service(model, people)
+        return lambda people: ask_service(model, people, boxes)
     if model.endswith(".onnx"):
         return lambda people: run_onnx(Path(model), people)
     network = PoseNetwork()
@@ -85,19 +89,28 @@ def run_onnx(path: Path, people: Sequence[Person]) -> Estimates:
     return Estimates(_in_pictures(people, coordinates), spread, confidence, heatmaps)
 
 
-def ask_service(url: str, people: Sequence[Person]) -> Estimates:
-    """Ask a running service, one request for each person: the picture as it is stored, and the box."""
+def ask_service(url: str, people: Sequence[Person], boxes: bool = True) -> Estimates:
+    """Ask a running service, one request for each person: the picture as it is stored, and the box.
+
+    Args:
+        url: The service's address; a query in it (`?flip=true`) goes with every request.
+        people: Whom to ask about.
+        boxes: Whether the service is told where the person is.
+    """
     import httpx  # noqa: PLC0415 - only this way of asking needs it
 
     def ask(person: Person) -> list[tuple[float, float, float]]:
         box = person.box
-        query = {"boxes": f"{box.x},{box.y},{box.width},{box.height}"}
-        answer = client.post("/pose", params=query, content=person.picture, headers={"content-type": "image/*"})
+        told = {"boxes": f"{box.x},{box.y},{box.width},{box.height}"} if boxes else {}
+        answer = client.post(
+            "/pose", params=query.merge(told), content=person.picture, headers={"content-type": "image/*"}
+        )
         answer.raise_for_status()
         joints = answer.json()["people"][0]["joints"]
         return [(joint["x"], joint["y"], joint["confidence"]) for joint in joints]
 
-    with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(_CLIENTS) as pool:
+    query = httpx.URL(url).params
+    with httpx.Client(base_url=httpx.URL(url, query=None), timeout=60) as client, ThreadPoolExecutor(_CLIENTS) as pool:
         answers = np.array(list(pool.map(ask, people)))
     return Estimates(answers[..., :2], None, answers[..., 2].astype(np.float32), None)
 
@@ -154,10 +167,10 @@ def main(arguments: list[str] | None = None) -> None:
         _print(found, options.json)
         return
     people = _people(options)
-    joints = estimator(options.model)(people).joints
+    joints = estimator(options.model, not options.without_boxes)(people).joints
     _print(accuracies(people, joints), options.json)
     if options.against:
-        others = estimator(options.against)(people).joints
+        others = estimator(options.against, not options.without_boxes)(people).joints
         print(compare(people, joints, others))
 
 
@@ -171,6 +184,8 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="MPII's folder of photos, with --mpii")
     parser.add_argument("--truths", type=Path, help="detections_our_format.mat, to score published predictions")
     parser.add_argument("--against", help="another model, compared with the first on the same people")
+    parser.add_argument("--share", type=float, help="place people in larger photos, as this share of their side")
+    parser.add_argument("--without-boxes", action="store_true", help="do not tell the service where people are")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     if sum(source is not None for source in (options.data, options.mpii, options.truths)) != 1:
@@ -183,7 +198,8 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
 def _people(options: argparse.Namespace) -> list[Person]:
     if options.mpii:
         return read_annotated_people(options.mpii, options.images)
-    return [p for p in read_people(options.data, [options.pack]) if options.source in (None, p.source)]
+    people = [p for p in read_people(options.data, [options.pack]) if options.source in (None, p.source)]
+    return scenes(people, options.share) if options.share else people
 
 
 def _print(found: dict[str, Accuracy], as_json: bool) -> None:

@@ -111,9 +111,9 @@ def paired_bootstrap(
 
 
 def table(rows: Mapping[str, Accuracy]) -> str:
-    """The paper's table of PCKh, one line for each named row, in Markdown."""
-    header = ["", *PCKH_COLUMNS, "Total", "People"]
-    lines = [[name, *accuracy.row(), str(accuracy.people)] for name, accuracy in rows.items()]
+    """The paper's table of PCKh, one line for each named row, in Markdown; Limbs are its 12 joints of arms and legs."""
+    header = ["", *PCKH_COLUMNS, "Total", "Limbs", "People"]
+    lines = [[name, *found.row(), f"{found.limbs:.1f}", str(found.people)] for name, found in rows.items()]
     widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
 
     def row(cells: Sequence[str]) -> str:

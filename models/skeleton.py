@@ -1,5 +1,6 @@
 """The 16 joints in MPII's order, and what is known about them without a picture."""
 
+from collections.abc import Sequence
 from typing import Final
 
 JOINTS: Final = (
@@ -22,8 +23,16 @@ JOINTS: Final = (
 )
 """Names by index; left and right are the person's own."""
 
-MIRROR: Final = (5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 15, 14, 13, 12, 11, 10)
-"""`MIRROR[i]` is the joint that joint `i` becomes when the picture is mirrored."""
+
+def mirror(names: Sequence[str]) -> tuple[int, ...]:
+    """For each joint the index of the one that it becomes when the picture is mirrored: left and right change names."""
+    exchanged = {"left": "right", "right": "left"}
+    parts = (name.partition("_") for name in names)
+    return tuple(names.index(exchanged.get(side, side) + joiner + rest) for side, joiner, rest in parts)
+
+
+MIRROR: Final = mirror(JOINTS)
+"""`mirror` of this skeleton."""
 
 LIMBS: Final = (
     (0, 1),

@@ -57,7 +57,7 @@ def test_command_prints_the_table_or_json(
     def perfect(people: Sequence[Person]) -> Estimates:
         return Estimates(truths(people), None, None, None)
 
-    monkeypatch.setattr(evaluation, "estimator", lambda _: perfect)
+    monkeypatch.setattr(evaluation, "estimator", lambda *_: perfect)
     main(["model.onnx", "--data", str(pack), "--against", "other.onnx"])
     out = capsys.readouterr().out
     assert "| mpii PCKh@0.5 | 100.0" in out

@@ -48,7 +48,7 @@ def test_table_is_the_papers() -> None:
     labelled[:, 9] = False
     lines = table({"ours": pckh(TRUTHS, TRUTHS, labelled, HEADS)}).splitlines()
     assert [cell.strip() for cell in lines[0].split("|")[2:-1]] == [
-        *("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Total", "People")
+        *("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Total", "Limbs", "People")
     ]
     assert [cell.strip() for cell in lines[2].split("|")[1:4]] == ["ours", "nan", "100.0"]
 
