@@ -24,13 +24,10 @@ from models.crop import INPUT_SIZE
 from models.evaluation import Estimates, mpii_accuracy, right_by_half_a_head, run_network, run_onnx
 from models.metrics import table
 from models.network import PoseNetwork
-from models.people import DEVELOPMENT, Person, read_people
+from models.people import DEVELOPMENT, Person, half_bodies, person_folds, read_people
 
 LARGEST_DIFFERENCE_PX: Final = 0.05
 """How far the model may move a joint, in input pixels, before its weights are rounded to float16."""
-
-FOLDS: Final = 5
-"""Parts of the people in the cross-validation of the confidence."""
 
 LICENCE: Final = (
     "Trained on photographs that are for research only (MPII, LSP, LSPET, Stanford40): "
@@ -50,11 +47,6 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def half_bodies(people: list[Person]) -> list[Person]:
-    """Every second person with a box around upper or lower body in turn: what is outside the crop is to be doubted."""
-    return [person.half(upper=index % 4 == 0) for index, person in enumerate(people) if index % 2 == 0]
-
-
 def calibrate(people: list[Person], estimates: Estimates) -> tuple[Calibration, dict[str, Any]]:
     """Fit the confidence on all people whose head size is known, and say how far it holds for those left out.
 
@@ -68,8 +60,7 @@ def calibrate(people: list[Person], estimates: Estimates) -> tuple[Calibration, 
     assert estimates.covariance is not None and estimates.heatmaps is not None  # a network gives both
     right, known = right_by_half_a_head(people, estimates.joints)
     inputs = features(estimates.covariance, estimates.heatmaps)
-    _, same = np.unique([person.id for person in people], return_inverse=True)
-    held_out = cross_validated(inputs, right, known, same % FOLDS)[known]
+    held_out = cross_validated(inputs, right, known, person_folds(people))[known]
     error = expected_calibration_error(held_out, right[known])
     lowest, highest = fifths(held_out, right[known])
     print(

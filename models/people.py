@@ -174,6 +174,17 @@ def nominal_crops(people: People, lead_px: int = 0) -> Tensor:
     return people.pictures[:, edge : edge + crop, edge : edge + crop]
 
 
+def half_bodies(people: Sequence[Person]) -> list[Person]:
+    """Every second person with a box around upper or lower body in turn: what is outside the crop is to be doubted."""
+    return [person.half(upper=index % 4 == 0) for index, person in enumerate(people) if index % 2 == 0]
+
+
+def person_folds(people: Sequence[Person], folds: int = 5) -> NDArray[np.int_]:
+    """Fold [people] of a cross-validation for each person, the same for all views of one."""
+    _, same = np.unique([person.id for person in people], return_inverse=True)
+    return np.asarray(same % folds)
+
+
 def _person(line: dict[str, object], pictures: dict[str, bytes]) -> Person:
     joints = np.asarray(line["joints"], np.float64).reshape(len(JOINTS), 3)
     head_size = line["head_size"]

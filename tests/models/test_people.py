@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.crop import OUTSIDE_COLOUR, Box
-from models.people import load_people, nominal_crops, read_people, training_packs
+from models.people import half_bodies, load_people, nominal_crops, person_folds, read_people, training_packs
 from models.skeleton import LOWER_BODY, UPPER_BODY
 
 
@@ -76,3 +76,12 @@ def test_half_bodies_hold_the_joints_of_their_half(pack: Path) -> None:
         seen = (np.abs(half.crop.from_photo(half.joints)) < 1).all(-1)
         assert seen[list(joints)].all()
         assert not seen.all()
+
+
+def test_half_bodies_and_folds_go_by_person(pack: Path) -> None:
+    people = list(read_people(pack, ["dev"]))
+    halves = half_bodies(people)
+    assert [half.id for half in halves] == [person.id for person in people[::2]]
+    folds = person_folds([*people, *halves], folds=3)
+    assert folds[: len(people)][::2].tolist() == folds[len(people) :].tolist()
+    assert set(folds.tolist()) == {0, 1, 2}
