@@ -214,7 +214,8 @@ class Run:
     def _load(self, saved: dict[str, Any]) -> None:
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.average.state, self.average.updates, self.seen = saved["average"], saved["updates"], saved["seen"]
+        self.average.state = {name: value.to(self.options.device) for name, value in saved["average"].items()}
+        self.average.updates, self.seen = saved["updates"], saved["seen"]
 
 
 def lead_px(stride: int) -> float:

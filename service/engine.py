@@ -3,7 +3,8 @@
 import importlib.metadata
 import json
 import logging
-import resource
+import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -155,7 +156,13 @@ class OnnxEngine:
         """On a GPU the device's memory in use less its value before the session; on a CPU the peak resident set."""
         if self._provider == "cuda":
             return self._device_memory() - self._memory_before
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+        return peak_resident_bytes()
+
+
+def peak_resident_bytes() -> float:
+    """The process' peak resident set; `getrusage` would count that of the process that started it as well."""
+    peak_kib = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return float(peak_kib[1]) * 1024 if peak_kib else math.nan
 
 
 def buckets(largest: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import pytest
 
 from models.contract import SHIPPED_MODEL
 from service import engine
-from service.engine import Estimates, OnnxEngine, buckets
+from service.engine import Estimates, OnnxEngine, buckets, peak_resident_bytes
 from service.problems import StartupError
 from service.settings import Settings
 from tests.service.standin import estimate, make_contract
@@ -156,3 +156,12 @@ def test_the_shipped_model_answers_a_batch_as_it_answers_one() -> None:
     both = onnx_engine.run(images)
     np.testing.assert_allclose(both.heatmaps.sum((2, 3)), 1, atol=1e-3)
     np.testing.assert_allclose(onnx_engine.run(images[1:]).coordinates, both.coordinates[1:], atol=2e-3)
+
+
+def test_peak_memory_is_of_this_process_alone() -> None:
+    """A large parent's peak must not count as its child's."""
+    ballast = np.ones(200 * 2**20, np.uint8)
+    code = "from service.engine import peak_resident_bytes; print(peak_resident_bytes())"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 2**20 < float(answer.stdout) < len(ballast)
+    assert peak_resident_bytes() > len(ballast)
