@@ -10,8 +10,8 @@ from models.crop import Box, Crop
 JOINTS_MARGIN: Final = 1.4
 """Side of the new crop in units of the joints' longer extent: the median of MPII's crops."""
 
-BELIEVED: Final = 0.3
-"""Confidence from which a joint takes part."""
+BELIEVED: Final = 0.1
+"""Confidence from which a joint takes part: higher, and the doubtful parts of a small person are cut off."""
 
 _FEWEST_JOINTS: Final = 4
 _SMALLEST_SHARE: Final = 0.1  # of the first crop: below, the joints have collapsed into a blob rather than a person
