@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 from models.crop import INPUT_SIZE, MARGIN, OUTSIDE_COLOUR
-from models.skeleton import JOINTS
+from models.skeleton import JOINTS, mirror
 
 CONTRACT_VERSION: Final = 1
 PREFIX: Final = "dsnt_pose."
@@ -95,6 +95,12 @@ class Contract:
             raise ContractError(
                 f"the model file keeps version {contract.contract} of the contract, this code reads {CONTRACT_VERSION}"
             )
+        try:
+            mirror(contract.skeleton)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ContractError(f"the model file's skeleton has no mirror image: {contract.skeleton}") from error
+        if not isinstance(contract.accuracy, dict):
+            raise ContractError(f"the model file's accuracy is not an object: {contract.accuracy}")
         if contract.crop != crop_metadata():
             raise ContractError(
                 f"the model file wants crops like {contract.crop}, this service makes {crop_metadata()}"

@@ -35,7 +35,7 @@ class Admission:
     def admit(self, images: int) -> Iterator[None]:
         """Hold permits for a request's images.
 
-        An idle service admits every request: one too large for its deadline could otherwise never be answered.
+        An idle service admits a single image whatever the rate, which one slow batch may have spoilt.
 
         Raises:
             Overloaded: The images could not be answered before the deadline.
@@ -47,20 +47,11 @@ class Admission:
             with self._lock:
                 self._admitted -= images
 
-    def check(self) -> None:
-        """Refuse what could not be answered in time before anything is read.
-
-        Raises:
-            Overloaded: Not even one more image could be.
-        """
-        with self.admit(1):
-            pass
-
     def _take(self, images: int) -> None:
         with self._lock:
             rate = self._images_per_second()
             wait = (self._admitted + images) / rate if rate > 0 else 0.0
-            if self._admitted and wait > self._deadline_seconds:
+            if wait > self._deadline_seconds and (self._admitted or images > 1):
                 raise Overloaded(
                     f"{self._admitted} images are under way and {images} more would take {wait:.1f} s; "
                     f"the limit is {self._deadline_seconds:g} s",

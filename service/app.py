@@ -43,6 +43,7 @@ def create_app(settings: Settings | None = None, engine_factory: EngineFactory =
         summary="Human pose estimation: POST a photo, get 16 joints with sub-pixel positions.",
         version=_version(),
         lifespan=lifespan,
+        redirect_slashes=False,  # a photo should not travel twice
         license_info={"name": "Apache-2.0"},
     )
     app.state.runtime = runtime

@@ -77,9 +77,10 @@ class Batcher:
         engine: Called from this batcher's thread only.
         metrics: Where batches and drops are recorded.
         stall_seconds: A batch that runs longer than this means that the engine hangs.
+        images_per_second: How fast the engine is, as far as that is known; 0 where it is not.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics, stall_seconds: float) -> None:
+    def __init__(self, engine: Engine, metrics: Metrics, stall_seconds: float, images_per_second: float = 0.0) -> None:
         self._engine = engine
         self._metrics = metrics
         self._stall_seconds = stall_seconds
@@ -88,7 +89,7 @@ class Batcher:
         self._open: set[_Request] = set()
         self._closed = False
         self._busy_since: float | None = None
-        self._rate = 0.0
+        self._rate = images_per_second
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -190,7 +191,7 @@ class Batcher:
         expired = time.monotonic() > request.deadline
         if not expired and not request.future.done():
             return False
-        reason = "cancelled" if request.future.done() else "expired"
+        reason = "expired" if expired else "cancelled"
         self._metrics.dropped.labels(reason).inc(len(request.images) - request.taken)
         request.fail(DeadlineMissed("the deadline passed while the photo waited for the network"))
         return True

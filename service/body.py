@@ -17,6 +17,7 @@ from service.problems import ClientGone, Malformed, NotAnImage, SlowBody, TooLar
 T = TypeVar("T")
 
 _RAW_TYPES: Final = ("", "application/octet-stream", "application/x-www-form-urlencoded")  # the last is curl's default
+_MOST_PARTS: Final = 16  # of a form: more than there are options
 _SMALL_BYTES: Final = 256 * 1024  # parsed at once: a thread's hop would cost more
 
 
@@ -96,7 +97,7 @@ def _parser(content_type: str) -> Callable[[bytes], Body]:
 
 
 def parse_json(body: bytes) -> Body:
-    """`{"image": "<base64>", ...options}`; an option that is null counts as left out.
+    """`{"image": "<base64>", ...options}`.
 
     Raises:
         Malformed: It is not JSON, not an object, or `image` is missing or not base64.
@@ -111,7 +112,7 @@ def parse_json(body: bytes) -> Body:
         photo = base64.b64decode(fields.pop("image"), validate=True)
     except (binascii.Error, ValueError) as error:
         raise Malformed(f"the field `image` is not base64: {error}") from error
-    return Body(photo, tuple((name, value) for name, value in fields.items() if value is not None))
+    return Body(photo, tuple(fields.items()))
 
 
 def parse_multipart(body: bytes, content_type: str) -> Body:
@@ -164,6 +165,8 @@ class _Parts:
         }
 
     def _begin(self) -> None:
+        if len(self.found) == _MOST_PARTS:
+            raise Malformed(f"the form has more than {_MOST_PARTS} fields; a photo and its options are fewer")
         self._name, self._data = "", bytearray()
 
     def _end_header(self) -> None:

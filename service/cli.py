@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
 import sys
@@ -90,7 +91,7 @@ def _serve(chosen: argparse.Namespace) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=round(settings.drain_seconds),
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
     # uvicorn raises the signal again after its drain; a service that was asked to stop and did has not failed.
     signal.signal(signal.SIGTERM, lambda *_: None)
@@ -113,7 +114,7 @@ class _Server(uvicorn.Server):
             _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._runtime.is_draining = True
+        self._runtime.drain()
         await super().shutdown(sockets)
 
 
@@ -158,7 +159,7 @@ async def _estimate(data: bytes, options: Options, settings: Settings, engine: O
     try:
         return await estimator.estimate(data, options)
     finally:
-        estimator.close()
+        estimator.close(settings.drain_seconds)
 
 
 def _read(path: Path) -> bytes:

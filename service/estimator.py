@@ -26,6 +26,9 @@ STAGES_TOLD: Final = ("decode", "crop", "queue", "inference", "total")
 """What an answer's timing tells, in order."""
 
 
+_STALL_SECONDS: Final = 60.0  # a batch that runs for longer hangs, however short the clients' deadline
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """One person's joints, in photo pixels.
@@ -71,14 +74,20 @@ class Estimator:
     """Takes photos through decoding, cropping, the queue and the network.
 
     `start` before the first `estimate`, `close` after the last.
+
+    Args:
+        settings: Limits and deadline.
+        engine: The network.
+        metrics: Where all that happens is recorded.
+        images_per_second: How fast the engine is, as far as that is known; 0 where it is not.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, engine: Engine, metrics: Metrics, images_per_second: float = 0.0) -> None:
         self._settings = settings
         self._engine = engine
         self._metrics = metrics
         self._workers = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
-        self.batcher = Batcher(engine, metrics, stall_seconds=settings.deadline_seconds)
+        self.batcher = Batcher(engine, metrics, max(_STALL_SECONDS, settings.deadline_seconds), images_per_second)
         self.admission = Admission(lambda: self.batcher.images_per_second, settings.deadline_seconds)
 
     @property
@@ -90,9 +99,9 @@ class Estimator:
         """Start the engine's thread."""
         self.batcher.start()
 
-    def close(self) -> None:
-        """Finish what is under way and end all threads."""
-        self.batcher.close(self._settings.drain_seconds)
+    def close(self, timeout_seconds: float) -> None:
+        """Finish what is under way and end all threads; what is left after the timeout is refused."""
+        self.batcher.close(timeout_seconds)
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     async def estimate(self, data: bytes, options: Options) -> Estimate:
@@ -115,17 +124,19 @@ class Estimator:
                 raise DeadlineMissed(f"the photo was not done within the deadline of {seconds:g} s") from error
 
     async def _estimate(self, data: bytes, options: Options, start: float, deadline: float) -> Estimate:
-        loop = asyncio.get_running_loop()
-        photo = await loop.run_in_executor(self._workers, prepare, data, options.boxes, self._settings.max_pixels)
+        loop, limit = asyncio.get_running_loop(), self._settings.max_pixels
+        photo = await loop.run_in_executor(self._workers, prepare, data, options.boxes, limit)
         timing = {"decode": photo.decode_seconds, "crop": photo.crop_seconds, "queue": 0.0, "inference": 0.0}
         estimates = None
         if options.refine:
             first = await self._infer(photo, False, deadline, timing)
-            refined = await loop.run_in_executor(self._workers, recut, photo, _refined_crops(photo, first))
-            timing["crop"] += refined.crop_seconds
-            # Where no crop has changed, the first answer is the last.
-            estimates = first if refined is photo and not options.flip else None
-            photo = refined
+            refined = await loop.run_in_executor(self._workers, recut, data, photo, _refined_crops(photo, first), limit)
+            if refined is not photo:
+                timing["decode"] += refined.decode_seconds
+                timing["crop"] += refined.crop_seconds
+                photo = refined
+            elif not options.flip:
+                estimates = first
         if estimates is None:
             estimates = await self._infer(photo, options.flip, deadline, timing)
         people = tuple(_person(photo, index, estimates, options) for index in range(len(photo.people)))

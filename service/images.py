@@ -65,28 +65,20 @@ class Prepared:
     """A photo's crops, ready for the network.
 
     Attributes:
-        photo: RGB, as a person sees it.
+        width: Of the photo as a person sees it, in pixels.
+        height: Likewise.
         people: Box and crop of each person, in photo pixels.
         pixels: uint8 [N, 224, 224, 3], RGB.
         decode_seconds: From bytes to pixels.
         crop_seconds: From pixels to crops.
     """
 
-    photo: Image.Image
+    width: int
+    height: int
     people: tuple[tuple[Box, Crop], ...]
     pixels: NDArray[np.uint8]
     decode_seconds: float
     crop_seconds: float
-
-    @property
-    def width(self) -> int:
-        """Of the photo, in pixels."""
-        return self.photo.width
-
-    @property
-    def height(self) -> int:
-        """Of the photo, in pixels."""
-        return self.photo.height
 
 
 def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int) -> Prepared:
@@ -103,22 +95,26 @@ def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int) -> Prepared:
     whole = (Box(0, 0, *photo.size), Crop.whole(*photo.size))
     people = tuple((box, Crop.around(box)) for box in boxes) or (whole,)
     pixels = np.stack([cut(photo, crop) for _, crop in people])
-    return Prepared(photo, people, pixels, decoded - start, time.perf_counter() - decoded)
+    return Prepared(*photo.size, people, pixels, decoded - start, time.perf_counter() - decoded)
 
 
-def recut(prepared: Prepared, crops: Sequence[Crop]) -> Prepared:
+def recut(data: bytes, prepared: Prepared, crops: Sequence[Crop], max_pixels: int) -> Prepared:
     """The same people with other crops, one for each; `prepared` itself where all are the same.
 
-    A crop that lies beside the photo altogether is not taken: there would be nothing to see.
+    The photo is decoded again: to keep it while the network works would cost its memory for every waiting request. A
+    crop that lies beside the photo altogether is not taken: there would be nothing to see.
     """
-    start = time.perf_counter()
-    inside = [Box(crop.x, crop.y, crop.side, crop.side).overlaps(*prepared.photo.size) for crop in crops]
+    sizes = (prepared.width, prepared.height)
+    inside = [Box(crop.x, crop.y, crop.side, crop.side).overlaps(*sizes) for crop in crops]
     chosen = [new if ok else old for new, (_, old), ok in zip(crops, prepared.people, inside, strict=True)]
     if chosen == [crop for _, crop in prepared.people]:
         return prepared
+    start = time.perf_counter()
+    photo = decode(data, max_pixels)
+    decoded = time.perf_counter()
     people = tuple((box, crop) for (box, _), crop in zip(prepared.people, chosen, strict=True))
-    pixels = np.stack([cut(prepared.photo, crop) for crop in chosen])
-    return Prepared(prepared.photo, people, pixels, prepared.decode_seconds, time.perf_counter() - start)
+    pixels = np.stack([cut(photo, crop) for crop in chosen])
+    return Prepared(*sizes, people, pixels, decoded - start, time.perf_counter() - decoded)
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
@@ -143,6 +139,8 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         turn = _TURNS.get(_orientation(name, image))
         rgb = _to_rgb(image)
         return rgb if turn is None else rgb.transpose(turn)
+    except MemoryError:
+        raise  # our own failure, not the photo's
     except Exception as error:
         raise _broken(name, error) from error
 

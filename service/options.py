@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,9 @@ NAMES: Final = ("boxes", "heatmaps", "flip", "refine")
 
 LARGEST_BOX_PX: Final = 1e9
 """Longest side of a box, in photo pixels: beyond every photo, and well within what arithmetic keeps exact."""
+
+_LONGEST_TEXT: Final = 64 * 1024
+"""Characters of an option's text: more than any allowed number of boxes needs, and parsed in no time."""
 
 _NUMBER: Final = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _SIDES: Final = ("x", "y", "width", "height")
@@ -45,7 +49,8 @@ class Options:
 def parse_options(given: Iterable[tuple[str, Any]], max_boxes: int) -> Options:
     """Read options from name-value pairs, in the order of query, then body.
 
-    Values are text (a query or a form) or what JSON holds. An option may be given once only, wherever it stands.
+    Values are text (a query or a form) or what JSON holds, where null counts as left out. An option may be given once
+    only, wherever it stands.
     Without boxes, `refine` is on unless it is turned off.
 
     Raises:
@@ -55,9 +60,12 @@ def parse_options(given: Iterable[tuple[str, Any]], max_boxes: int) -> Options:
     for name, value in given:
         if name not in NAMES:
             raise BadOption(f"the option {_quoted(name)} is unknown; the options are {', '.join(NAMES)}")
+        if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+            raise BadOption(f"the option {name} has {len(value):,} characters; the limit is {_LONGEST_TEXT:,}")
         if name in values:
             raise BadOption(f"the option {name} is given twice; give it once, in the query or in the body")
-        values[name] = value
+        if value is not None:
+            values[name] = value
     flags = {name: parse_flag(name, value) for name, value in values.items() if name != "boxes"}
     boxes = parse_boxes(values["boxes"], max_boxes) if "boxes" in values else ()
     return Options(boxes, **{"refine": not boxes, **flags})
@@ -135,7 +143,7 @@ def _to_float(value: Any) -> float:
 def _quoted(value: Any) -> str:
     """A client's value, short enough for a sentence."""
     try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # more digits, or more depth, than Python prints
-        text = "a value too large to print"
+        text = reprlib.repr(value)
+    except ValueError:  # more digits than Python prints
+        text = "a number too long to print"
     return text if len(text) <= 60 else text[:57] + "..."

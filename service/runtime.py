@@ -3,6 +3,7 @@
 import asyncio
 import io
 import logging
+import time
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,7 @@ from service.settings import Settings
 _log = logging.getLogger(__name__)
 
 _LAG_PERIOD_SECONDS = 0.5
+_PATIENCE_SECONDS = 600.0  # for the first photo, on however slow a machine
 
 
 class Runtime:
@@ -26,14 +28,15 @@ class Runtime:
         settings: The operator's choices.
         metrics: What Prometheus reads.
         estimator: The way of a photo; None before `start`.
-        is_draining: Set when the process is to stop: no longer ready, still finishing what it has accepted.
+        drain_until: Instant of `time.monotonic()` by which accepted requests must be done, once the process is to stop:
+            no longer ready, still finishing what it has accepted.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.estimator: Estimator | None = None
-        self.is_draining = False
+        self.drain_until: float | None = None
         self._is_warm = False
         self._lag_task: asyncio.Task[None] | None = None
         self.metrics.watch({self.metrics.ready: lambda: float(self.is_ready)})
@@ -45,14 +48,25 @@ class Runtime:
             Exception: Whatever went wrong on the way: a service that cannot answer must not start.
         """
         await asyncio.to_thread(engine.warm_up)
-        estimator = Estimator(self.settings, engine, self.metrics)
+        images_per_second = await self._rehearse(engine)
+        estimator = Estimator(self.settings, engine, self.metrics, images_per_second)
         self._watch(estimator, engine)
         estimator.start()
         self.estimator = estimator
-        await estimator.estimate(_synthetic_photo(), Options(heatmaps=True))
         self._lag_task = asyncio.create_task(self._sample_lag())
         self._is_warm = True
-        _log.info("ready: %.1f images/s", estimator.batcher.images_per_second)
+        _log.info("ready: %.1f images/s", images_per_second)
+
+    async def _rehearse(self, engine: Engine) -> float:
+        """Send a photo the whole way, with patience and without leaving a trace in the metrics; images per second."""
+        patient = self.settings.model_copy(update={"deadline_seconds": _PATIENCE_SECONDS})
+        estimator = Estimator(patient, engine, Metrics())
+        estimator.start()
+        try:
+            await estimator.estimate(_synthetic_photo(), Options(heatmaps=True))
+            return estimator.batcher.images_per_second
+        finally:
+            await asyncio.to_thread(estimator.close, _PATIENCE_SECONDS)
 
     def _watch(self, estimator: Estimator, engine: Engine) -> None:
         metrics = self.metrics
@@ -65,13 +79,23 @@ class Runtime:
             }
         )
 
+    def drain(self) -> None:
+        """Stop being ready; from now on the accepted requests have `drain_seconds`."""
+        if self.drain_until is None:
+            self.drain_until = time.monotonic() + self.settings.drain_seconds
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the process is to stop."""
+        return self.drain_until is not None
+
     async def stop(self) -> None:
         """Finish what was accepted and end all threads."""
-        self.is_draining = True
+        self.drain()
         if self._lag_task is not None:
             self._lag_task.cancel()
-        if self.estimator is not None:
-            await asyncio.to_thread(self.estimator.close)
+        if self.estimator is not None and self.drain_until is not None:
+            await asyncio.to_thread(self.estimator.close, max(0.0, self.drain_until - time.monotonic()))
 
     @property
     def is_alive(self) -> bool:

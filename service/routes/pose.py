@@ -104,8 +104,8 @@ async def pose(request: Request) -> Response:
     estimator = runtime.estimator
     if estimator is None:
         raise NotReady("the service is still starting")
-    estimator.admission.check()
-    photo, options = await _read(request, runtime)
+    with estimator.admission.admit(1):  # of a photo that nobody could answer, nothing is read
+        photo, options = await _read(request, runtime)
     estimate = await while_connected(request.receive, estimator.estimate(photo, options))
     return _encode(estimate, estimator, runtime)
 

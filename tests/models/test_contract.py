@@ -53,6 +53,9 @@ def test_every_entry_is_required(name: str) -> None:
         ("contract", json.dumps(99), "version 99"),
         ("crop", json.dumps({"size": 256}), "256"),
         ("name", "not json", "not JSON"),
+        ("skeleton", json.dumps(["left_hand", "head"]), "no mirror image"),
+        ("skeleton", json.dumps(None), "no mirror image"),
+        ("accuracy", json.dumps(None), "not an object"),
     ],
 )
 def test_other_contracts_are_refused(name: str, value: str, complaint: str) -> None:

@@ -26,18 +26,15 @@ def test_permits_come_back_after_an_error() -> None:
     assert door.admitted_images == 0
 
 
-def test_an_idle_service_and_one_of_unknown_speed_admit_everything() -> None:
-    with Admission(lambda: 1.0, deadline_seconds=1).admit(64):
+def test_an_idle_service_admits_one_image_at_any_rate_but_not_more_than_it_can_answer() -> None:
+    slow = Admission(lambda: 0.1, deadline_seconds=1)
+    with slow.admit(1):
         pass
+    with pytest.raises(Overloaded, match="0 images are under way and 2 more"), slow.admit(2):
+        pass
+
+
+def test_a_service_of_unknown_speed_admits_everything() -> None:
     unknown = Admission(lambda: 0.0, deadline_seconds=1)
     with unknown.admit(64), unknown.admit(64):
         assert unknown.admitted_images == 128
-
-
-def test_the_door_is_checked_before_anything_is_read() -> None:
-    admission = Admission(lambda: 1.0, 2.0)
-    with admission.admit(2):
-        with pytest.raises(Overloaded):
-            admission.check()
-        assert admission.admitted_images == 2
-    admission.check()

@@ -168,7 +168,7 @@ def test_probes_follow_the_engines_thread(client: Client, engine: StandIn, astro
 
 
 def test_draining_is_not_ready_but_still_answers(client: Client, astronaut: bytes) -> None:
-    client.app.state.runtime.is_draining = True
+    client.app.state.runtime.drain()
     assert "stopping" in refusal(client.get("/healthz/ready"), 503, "not_ready")
     assert client.get("/healthz/live").status_code == 200
     assert client.post(content=astronaut).status_code == 200
@@ -177,7 +177,7 @@ def test_draining_is_not_ready_but_still_answers(client: Client, astronaut: byte
 def test_more_than_can_be_answered_in_time_is_refused_with_retry_after(engine: StandIn, astronaut: bytes) -> None:
     with serving(create_app(Settings(deadline_seconds=20), lambda _: engine)) as client:
         door = client.app.state.runtime.estimator.admission
-        with door.admit(round(door.limit_images) + 1):
+        with door.admit(int(door.limit_images) - 1):
             answer = client.post(content=astronaut)
         assert "the limit is 20 s" in refusal(answer, 429, "overloaded")
         assert int(answer.headers["retry-after"]) >= 1
@@ -201,3 +201,18 @@ def test_metrics_are_exposed(client: Client, astronaut: bytes) -> None:
         assert name in answer.text
     assert client.metric("pose_requests_total", route="/pose", code="200") == 1
     assert client.metric("pose_model_pckh", dataset="MPII") == 75.5
+
+
+def test_the_first_photo_leaves_no_trace_in_the_metrics(client: Client) -> None:
+    assert client.metric("pose_people_total") == 0
+    assert client.metric("pose_queue_limit_images") > 0
+
+
+def test_probes_may_ask_with_head(client: Client) -> None:
+    assert client.request("HEAD", "/healthz/live").status_code == 200
+    assert client.request("HEAD", "/healthz/ready").status_code == 200
+
+
+def test_a_deadline_shorter_than_the_first_photo_does_not_keep_the_service_from_starting(engine: StandIn) -> None:
+    with serving(create_app(Settings(deadline_seconds=1e-3), lambda _: engine)) as client:
+        assert client.get("/healthz/ready").status_code == 200

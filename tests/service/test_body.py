@@ -130,3 +130,9 @@ def test_work_is_cancelled_when_the_client_goes() -> None:
     with pytest.raises(ClientGone):
         asyncio.run(while_connected(channel({"type": "http.disconnect"}), work()))
     assert ended == ["cancelled"]
+
+
+def test_a_form_of_countless_fields_is_refused() -> None:
+    body = b"--X\r\n\r\n\r\n" * 100_000 + b"--X--\r\n"
+    with pytest.raises(Malformed, match="more than 16 fields"):
+        parse_multipart(body, "multipart/form-data; boundary=X")

@@ -34,7 +34,7 @@ def run(
         return asyncio.run(main())
     finally:
         engine.gate.set()
-        estimator.close()
+        estimator.close(20)
         assert estimator.admission.admitted_images == 0
 
 
@@ -138,7 +138,7 @@ def test_refine_looks_again_at_the_square_around_the_joints(
     assert crop != whole
     (person,) = found.people
     assert (person.crop, person.whole_image, person.box) == (crop, True, Box(0, 0, 512, 512))
-    second = estimate(recut(prepared, [crop]).pixels)
+    second = estimate(recut(astronaut, prepared, [crop], settings.max_pixels).pixels)
     np.testing.assert_allclose(person.joints, crop.to_photo(second.coordinates[0]))
     assert engine.batches == [1, 1]
 

@@ -85,3 +85,15 @@ def test_images_count_every_look() -> None:
     assert parse_options([("boxes", boxes)], 64).images == 2
     assert parse_options([("boxes", boxes), ("flip", "true")], 64).images == 4
     assert parse_options([("boxes", boxes), ("flip", "true"), ("refine", "true")], 64).images == 6
+
+
+def test_texts_of_hostile_length_are_refused_unread() -> None:
+    for hostile in ([("boxes", "1;" * 2**24)], [("boxes", "[" + "[]," * 2**22 + "[]]")], [("flip", "x" * 2**24)]):
+        with pytest.raises(BadOption, match="the limit is 65,536"):
+            parse_options(hostile, 64)
+
+
+def test_an_unknown_option_is_refused_even_as_null() -> None:
+    with pytest.raises(BadOption, match="mode"):
+        parse_options([("mode", None)], 64)
+    assert parse_options([("boxes", None), ("flip", None)], 64) == parse_options([], 64)

@@ -135,10 +135,13 @@ def test_a_chunked_body_is_limited_as_it_comes(server: Server) -> None:
         for _ in range(40):
             yield bytes(2**20)
 
+    refused = 'pose_rejected_total{reason="too_large"}'
+    before = server.metric(refused)
     # The server may close the connection before the client has read why.
     with contextlib.suppress(httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
         assert httpx.post(f"{server.url}/pose", content=chunks(), timeout=60).status_code == 413
     assert httpx.get(f"{server.url}/healthz/ready").status_code == 200
+    assert server.metric(refused) == before + 1
 
 
 def test_those_who_stay_get_their_own_answers_when_others_hang_up(server: Server, astronaut: bytes) -> None:
