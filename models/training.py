@@ -129,8 +129,8 @@ def parameter_groups(
 
 
 def learning_rate(step: int, steps: int, largest: float) -> float:
-    """Linear warm-up, then one cosine down to a hundredth."""
-    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    """Linear warm-up over at most a tenth of the steps, then one cosine down to a hundredth."""
+    warm = min(1.0, (step + 1) / max(1, min(WARM_UP_STEPS, steps // 10)))
     return largest * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
