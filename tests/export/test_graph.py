@@ -10,20 +10,11 @@ from export.graph import OPSET, ExportGraph, export_model, store_as_float16
 from export.parity import BATCHES, compare
 from models.calibration import Calibration, features
 from models.checkpoint import load_weights
-from models.contract import OUTPUTS, SHIPPED_MODEL, Contract, check_tensors, crop_metadata, skeleton_metadata
+from models.contract import OUTPUTS, SHIPPED_MODEL, Contract, check_tensors
 from models.network import PoseNetwork
+from tests.contracts import make_contract
 
-CONTRACT = Contract(
-    name="test",
-    version="1",
-    skeleton=skeleton_metadata(),
-    crop=crop_metadata(),
-    calibration={},
-    accuracy={},
-    training={},
-    precision="float16 weights",
-    licence="none",
-)
+CONTRACT = make_contract()
 CALIBRATION = Calibration(np.random.default_rng(0).normal(size=(16, 3)))
 
 

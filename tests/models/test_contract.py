@@ -4,19 +4,10 @@ from typing import Any
 
 import pytest
 
-from models.contract import Contract, ContractError, Shapes, check_tensors, crop_metadata, skeleton_metadata
+from models.contract import Contract, ContractError, Shapes, check_tensors
+from tests.contracts import make_contract
 
-CONTRACT = Contract(
-    name="test",
-    version="1",
-    skeleton=skeleton_metadata(),
-    crop=crop_metadata(),
-    calibration={},
-    accuracy={"total": 1.0},
-    training={},
-    precision="float16 weights",
-    licence="none",
-)
+CONTRACT = make_contract()
 
 
 @dataclass

@@ -3,30 +3,14 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract import Contract, crop_metadata, skeleton_metadata
 from service.engine import EngineInfo, Estimates
+from tests.contracts import make_contract
 
 CELLS = 28
-
-
-def make_contract(**changes: Any) -> Contract:
-    fields: dict[str, Any] = {
-        "name": "stand-in",
-        "version": "1",
-        "skeleton": skeleton_metadata(),
-        "crop": crop_metadata(),
-        "calibration": {"kind": "none"},
-        "accuracy": {"metric": "PCKh@0.5", "total": 75.5, "per_joint": {}, "dataset": "MPII", "people": 244},
-        "training": {"data": "none", "images_seen": 0, "commit": "none"},
-        "precision": "float32",
-        "licence": "none",
-    }
-    return Contract(**(fields | changes))
 
 
 def estimate(images: NDArray[np.uint8]) -> Estimates:

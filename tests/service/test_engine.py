@@ -11,7 +11,8 @@ from service import engine
 from service.engine import Estimates, OnnxEngine, buckets, peak_resident_bytes
 from service.problems import StartupError
 from service.settings import Settings
-from tests.service.standin import estimate, make_contract
+from tests.contracts import make_contract
+from tests.service.standin import estimate
 
 
 class FakeTensor:
