@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -61,7 +60,7 @@ def _answer_with_problems(app: FastAPI, runtime: Runtime) -> None:
         runtime.metrics.rejected.labels(problem["reason"]).inc()
         return problems.response(problem, headers)
 
-    for kind in (problems.ServiceError, RequestValidationError, HTTPException):
+    for kind in (problems.ServiceError, HTTPException):
         app.add_exception_handler(kind, refuse)
 
 

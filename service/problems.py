@@ -21,7 +21,6 @@ import math
 from typing import Any, ClassVar
 
 import pydantic_core
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -168,9 +167,6 @@ def describe(error: Exception, request_id: str) -> tuple[dict[str, Any], dict[st
         case ServiceError():
             fields = (error.status, error.reason, error.title, error.detail)
             return document(*fields, request_id), error.headers
-        case RequestValidationError():
-            told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            return document(422, BadOption.reason, BadOption.title, told, request_id), {}
         case HTTPException():
             title = http.HTTPStatus(error.status_code).phrase
             fields = (error.status_code, "http_error", title, error.detail)
