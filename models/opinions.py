@@ -1,7 +1,8 @@
 """Second opinions on the training labels: two pose models' joints outvote, drop and complete noisy labels.
 
 Crowd-sourced and detected labels have left-right swaps, gross errors and gaps. A label against which both models agree
-with each other is corrected, one that a sure model is far from is dropped, and gaps are filled in.
+with each other is corrected, one that a sure model is far from is dropped, and gaps are filled in. Where the model that
+learnt from MPII's experts is sure, its joint is the label: so a rough label becomes one by MPII's conventions.
 """
 
 import gzip
@@ -91,14 +92,17 @@ def _corrected(person: Person, opinions: Opinions) -> tuple[NDArray[np.float64],
     error = np.linalg.norm(joints - middle, axis=1)
     outvoted = (trust > 0) & agreed & (error > _FAR_HEADS * head)
     joints[outvoted], trust[outvoted] = middle[outvoted], _OPINION_WEIGHT
-    for theirs, scores in _surest_last(opinions):
-        far = np.linalg.norm(joints - theirs, axis=1) > _FAR_HEADS * head
-        trust[(scores > _SURE) & far & (trust == 1)] = 0
+    far = np.linalg.norm(joints - opinions.movenet, axis=1) > _FAR_HEADS * head
+    trust[(opinions.movenet_scores > _SURE) & far & (trust == 1)] = 0
     filled = ~person.labelled & agreed
     joints[filled], trust[filled] = middle[filled], _OPINION_WEIGHT
-    for theirs, scores in _surest_last(opinions):
-        filled = ~person.labelled & ~agreed & (scores > _SURE)
-        joints[filled], trust[filled] = theirs[filled], _OPINION_WEIGHT
+    filled = ~person.labelled & ~agreed & (opinions.movenet_scores > _SURE)
+    joints[filled], trust[filled] = opinions.movenet[filled], _OPINION_WEIGHT
+
+    taught = opinions.efficientpose_scores > _SURE
+    confirmed = np.linalg.norm(joints - opinions.efficientpose, axis=1) < _FAR_HEADS * head
+    joints[taught] = opinions.efficientpose[taught]
+    trust[taught] = np.where(confirmed & (trust == 1), 1.0, _OPINION_WEIGHT)[taught]
     return joints, trust
 
 
@@ -120,11 +124,6 @@ def _unswap(
     exchanged = np.linalg.norm(joints[there] - middle[here], axis=1)[usable].mean()
     if direct > _FAR_HEADS * head and exchanged < _NEAR_HEADS * head:
         joints[here], trust[here] = joints[there], trust[there]
-
-
-def _surest_last(opinions: Opinions) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Both models' joints and scores, the one with the better record on these pictures last."""
-    return [(opinions.movenet, opinions.movenet_scores), (opinions.efficientpose, opinions.efficientpose_scores)]
 
 
 def _opinions(record: dict[str, object]) -> Opinions:

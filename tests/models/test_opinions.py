@@ -49,9 +49,24 @@ def test_a_label_that_both_outvote_is_replaced(person: Person) -> None:
 def test_a_label_that_a_sure_model_contradicts_is_dropped(person: Person) -> None:
     truth = person.joints.copy()
     truth[9] += 20
-    _, weights = correct(person, opinions(truth, 0.0, 0.9))
+    _, weights = correct(person, opinions(truth, 0.9, 0.0))
     assert weights[9] == 0
     assert weights[0] == 1
+
+
+def test_a_sure_model_that_learnt_from_experts_is_the_label(person: Person) -> None:
+    taught = person.joints + 0.1
+    taught[9] += 20
+    joints, weights = correct(person, opinions(taught, 0.0, 0.9))
+    assert np.array_equal(joints, taught)
+    assert weights[9] == pytest.approx(0.7)
+    assert weights[0] == 1
+
+
+def test_people_without_an_opinion_keep_their_labels(person: Person) -> None:
+    (corrected,), weights = corrected_labels([person], {})
+    assert np.array_equal(corrected.joints, person.joints)
+    assert np.array_equal(weights[0] > 0, person.labelled)
 
 
 def test_unsure_models_change_nothing(person: Person) -> None:
