@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from export.graph import OPSET, ExportGraph, export_model, store_as_float16
+from export.graph import OPSET, ExportGraph, store_as_float16
 from export.parity import BATCHES, compare
 from models.calibration import Calibration, features
 from models.checkpoint import load_weights
@@ -16,24 +16,6 @@ from tests.contracts import make_contract
 
 CONTRACT = make_contract()
 CALIBRATION = Calibration(np.random.default_rng(0).normal(size=(16, 3)))
-
-
-@pytest.fixture(scope="module")
-def graph() -> ExportGraph:
-    torch.manual_seed(0)
-    network = PoseNetwork(18, 8)
-    torch.nn.init.normal_(network.heatmap.weight, std=0.05)
-    return ExportGraph(network, CALIBRATION)
-
-
-@pytest.fixture(scope="module")
-def model(graph: ExportGraph) -> onnx.ModelProto:
-    return export_model(graph, CONTRACT)
-
-
-@pytest.fixture(scope="module")
-def crops() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
 
 
 @pytest.mark.slow

@@ -1,0 +1,46 @@
+"""A float16 file beside the float file, for GPUs: `python -m export.half FLOAT.onnx`.
+
+The convolutions compute in float16; normalisation, softmax and expectation stay in float32.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from export.folding import convolutions, folded
+from models.contract import SHIPPED_MODEL, Contract, variant
+
+
+def to_half(path: Path) -> onnx.ModelProto:
+    """The network of a float file with its convolutions, and what lies between them, in float16."""
+    model = folded(path)
+    layers = convolutions(model)
+    weights = {name for layer in layers for name in layer.input[1:]}
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float16"), tensor.name))
+    begin, end = layers[0].input[0], layers[-1].output[0]
+    layers[0].input[0], layers[-1].output[0] = f"{begin}.half", f"{end}.half"
+    nodes = list(model.graph.node)
+    nodes.insert(nodes.index(layers[-1]) + 1, helper.make_node("Cast", [f"{end}.half"], [end], to=TensorProto.FLOAT))
+    nodes.insert(nodes.index(layers[0]), helper.make_node("Cast", [begin], [f"{begin}.half"], to=TensorProto.FLOAT16))
+    del model.graph.node[:], model.graph.value_info[:]
+    model.graph.node.extend(nodes)
+    contract = Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
+    helper.set_model_props(model, replace(contract, precision="float16; head in float32").to_metadata())
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True, check_type=True)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m export.half", description=__doc__.partition("\n")[0])
+    parser.add_argument("model", type=Path, nargs="?", default=SHIPPED_MODEL, help="the float file")
+    model = parser.parse_args().model
+    onnx.save(to_half(model), str(variant(model, "fp16")))
+
+
+if __name__ == "__main__":
+    main()

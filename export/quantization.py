@@ -1,0 +1,168 @@
+"""An int8 file beside the float file: `python -m export.quantization FLOAT.onnx --data FOLDER`.
+
+Static quantisation: activations are unsigned bytes by the ranges that training crops show, weights are signed bytes
+with a scale for each output channel. The first and the last convolution and the DSNT head stay in floating point; they
+cost 1 % of the time and most of the accuracy that is lost.
+
+Weights have 7 bits. Processors without VNNI multiply unsigned by signed bytes and add two products in 16 bits, which
+8-bit weights overflow without a word. With |w| <= 64 the largest sum, 2 * 255 * 64 = 32,640, fits.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from export.folding import convolutions, folded
+from export.graph import store_as_float16
+from models.contract import INPUT, SHIPPED_MODEL, Contract, variant
+from models.crop import INPUT_SIZE
+from models.evaluation import Estimates, mpii_accuracy, run_onnx
+from models.metrics import Accuracy, table
+from models.people import DEVELOPMENT, Person, read_people
+
+METHODS: Final = {
+    "minmax": CalibrationMethod.MinMax,
+    "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+}
+
+CALIBRATION_PACKS: Final = ("train-mpii", "train-lsp")
+"""Where the calibration's crops come from: the packs with experts' labels, none of the development people."""
+
+LARGEST_SUM_16_BITS: Final = 32_767
+_LARGEST_ACTIVATION: Final = 255
+_PERCENTILE: Final = 99.999
+
+
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m export.quantization", description=__doc__.partition("\n")[0])
+    parser.add_argument("model", type=Path, nargs="?", default=SHIPPED_MODEL, help="the float file")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
+    parser.add_argument("--crops", type=int, default=64, help="training crops that show the activations' ranges")
+    parser.add_argument("--method", choices=METHODS, default="minmax", help="how ranges are chosen")
+    parser.add_argument("--out", type=Path, help="the int8 file; left out, beside the float file")
+    return parser.parse_args(arguments)
+
+
+class CropReader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is not typed
+    """Hands crops, uint8 [n, 224, 224, 3], to the calibration one by one."""
+
+    def __init__(self, crops: NDArray[np.uint8]) -> None:
+        self._crops: Iterator[NDArray[np.uint8]] = iter(crops)
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        """The next crop as the network's input; None after the last."""
+        crop = next(self._crops, None)
+        return None if crop is None else {INPUT: crop[None]}
+
+
+def quantize(path: Path, crops: NDArray[np.uint8], method: str = "minmax") -> onnx.ModelProto:
+    """Quantise the network of a float file; its head stays as it is.
+
+    Args:
+        path: The float file.
+        crops: uint8 [n, 224, 224, 3], what the network will see.
+        method: One of `METHODS`.
+    """
+    model = folded(path)
+    first, *_, last = (node.name for node in convolutions(model))
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save(model, str(source))
+        quantize_static(
+            source,
+            target,
+            CropReader(crops),
+            quant_format=QuantFormat.QDQ,
+            nodes_to_quantize=_body(model),
+            nodes_to_exclude=[first, last],
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=METHODS[method],
+            extra_options={"CalibPercentile": _PERCENTILE},
+        )
+        quantised = onnx.load(str(target))
+    helper.set_model_props(quantised, {entry.key: entry.value for entry in model.metadata_props})
+    return store_as_float16(quantised)
+
+
+def _body(model: onnx.ModelProto) -> list[str]:
+    """The nodes up to the heatmaps' convolution that compute with bytes."""
+    names = [node.name for node in model.graph.node]
+    last = names.index(convolutions(model)[-1].name)
+    return [node.name for node in model.graph.node[: last + 1] if node.op_type in ("Conv", "Relu", "Add")]
+
+
+def largest_partial_sum(model: onnx.ModelProto) -> int:
+    """The largest sum of two products of a weight and an activation that any int8 convolution can meet.
+
+    Whichever two weights of an output channel meet, no sum is above that of its two largest.
+    """
+    weights = [numpy_helper.to_array(tensor) for tensor in model.graph.initializer if len(tensor.dims) == 4]
+    bytes_only = [weight for weight in weights if weight.dtype == np.int8]
+    two_largest = (np.sort(np.abs(w.astype(int)).reshape(len(w), -1), 1)[:, -2:].sum(1).max() for w in bytes_only)
+    return _LARGEST_ACTIVATION * int(max(two_largest))
+
+
+def calibration_crops(folder: Path, count: int) -> NDArray[np.uint8]:
+    """Crops uint8 [count, 224, 224, 3] of people spread evenly over `CALIBRATION_PACKS`."""
+    people = list(read_people(folder, CALIBRATION_PACKS))
+    chosen = np.linspace(0, len(people) - 1, count).astype(int)
+    return np.stack([people[index].cut(INPUT_SIZE) for index in chosen])
+
+
+def moved_px(one: Estimates, other: Estimates, people: Sequence[Person]) -> NDArray[np.float64]:
+    """How far each joint [people, 16] moved between two models, in pixels of the network's input."""
+    sides = np.array([person.crop.side for person in people])
+    return np.asarray(np.linalg.norm(one.joints - other.joints, axis=-1) / sides[:, None] * INPUT_SIZE)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; the exit status is 1 where the file would overflow on processors without VNNI."""
+    options = parse_options(arguments)
+    out = options.out or variant(options.model, "int8")
+    model = quantize(options.model, calibration_crops(options.data, options.crops), options.method)
+    largest = largest_partial_sum(model)
+    print(f"largest sum of two products: {largest}; 16 bits hold {LARGEST_SUM_16_BITS}")
+    if largest > LARGEST_SUM_16_BITS:
+        print("not written: it would overflow on processors without VNNI", file=sys.stderr)
+        return 1
+    onnx.save(model, str(out))
+    people = [p for p in read_people(options.data, [DEVELOPMENT]) if p.source == "mpii" and p.head_size is not None]
+    before, after = run_onnx(options.model, people), run_onnx(out, people)
+    accuracy = mpii_accuracy(people, after.joints)
+    print(table({options.model.name: mpii_accuracy(people, before.joints), out.name: accuracy}))
+    moved = moved_px(before, after, people)
+    print(f"joints moved by {moved.mean():.2f} input px on average, 99 % by at most {np.percentile(moved, 99):.2f}")
+    describe(model, accuracy)
+    onnx.save(model, str(out))
+    return 0
+
+
+def describe(model: onnx.ModelProto, accuracy: Accuracy) -> None:
+    """Write the precision and its accuracy into a file's contract; the rest is the float file's."""
+    contract = Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
+    per_joint = {name: round(value, 2) for name, value in accuracy.columns.items()}
+    changed = replace(
+        contract,
+        precision="int8: 7-bit weights, 8-bit activations; first and last convolution in float",
+        accuracy={**contract.accuracy, "total": round(accuracy.total, 2), "per_joint": per_joint},
+    )
+    helper.set_model_props(model, changed.to_metadata())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""A small network's float file, and crops for it."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from export.graph import ExportGraph, export_model, store_as_float16
+from models.calibration import Calibration
+from models.network import PoseNetwork
+from tests.contracts import make_contract
+
+
+@pytest.fixture(scope="session")
+def graph() -> ExportGraph:
+    torch.manual_seed(0)
+    network = PoseNetwork(18, 8)
+    torch.nn.init.normal_(network.heatmap.weight, std=0.05)
+    return ExportGraph(network, Calibration(np.random.default_rng(0).normal(size=(16, 3))))
+
+
+@pytest.fixture(scope="session")
+def model(graph: ExportGraph) -> onnx.ModelProto:
+    return export_model(graph, make_contract())
+
+
+@pytest.fixture(scope="session")
+def float_file(model: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("float") / "model.onnx"
+    onnx.save(store_as_float16(model), str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def crops() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)

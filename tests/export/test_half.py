@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from export.folding import folded
+from export.half import to_half
+from models.contract import Contract
+from tests.export.sessions import answers
+
+
+def test_convolutions_compute_in_float16_and_the_head_in_float32(float_file: Path) -> None:
+    model = to_half(float_file)
+    types = {info.name: info.type.tensor_type.elem_type for info in [*model.graph.value_info, *model.graph.output]}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Relu", "MaxPool"):
+            assert types[node.output[0]] == TensorProto.FLOAT16
+        if node.op_type in ("Softmax", "ReduceSum", "Log"):
+            assert types[node.output[0]] == TensorProto.FLOAT
+    assert model.ByteSize() < 0.55 * folded(float_file).ByteSize()
+
+
+def test_it_hardly_moves_joints_and_keeps_the_contract(float_file: Path, crops: np.ndarray) -> None:
+    model = to_half(float_file)
+    moved = answers(model, crops)["coordinates"] - answers(onnx.load(str(float_file)), crops)["coordinates"]
+    assert np.abs(moved).max() * 112 < 0.5
+    contract = Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
+    assert contract.precision == "float16; head in float32"

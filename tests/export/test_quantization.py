@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from export.folding import convolutions, folded
+from export.quantization import LARGEST_SUM_16_BITS, describe, largest_partial_sum, quantize
+from models.contract import SHIPPED_MODEL, Contract, variant
+from models.metrics import Accuracy
+from tests.contracts import make_contract
+from tests.export.sessions import answers
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # onnxruntime's quantiser warns of its own habits
+
+INT8_MODEL = variant(SHIPPED_MODEL, "int8")
+
+
+@pytest.fixture(scope="module")
+def quantised(float_file: Path, crops: np.ndarray) -> onnx.ModelProto:
+    return quantize(float_file, crops)
+
+
+def test_all_convolutions_but_the_first_and_the_last_hold_bytes(float_file: Path, quantised: onnx.ModelProto) -> None:
+    weights = [numpy_helper.to_array(tensor) for tensor in quantised.graph.initializer if len(tensor.dims) == 4]
+    kinds = [weight.dtype for weight in weights]
+    assert kinds.count(np.dtype(np.int8)) == len(convolutions(folded(float_file))) - 2
+    assert kinds.count(np.dtype(np.float16)) == 2
+    assert quantised.ByteSize() < 0.6 * float_file.stat().st_size
+
+
+def test_joints_stay_where_they_were(float_file: Path, quantised: onnx.ModelProto, crops: np.ndarray) -> None:
+    found, wanted = answers(quantised, crops), answers(onnx.load(str(float_file)), crops)
+    assert np.abs(found["coordinates"] - wanted["coordinates"]).mean() * 112 < 2
+    np.testing.assert_allclose(found["heatmaps"].sum((2, 3)), 1, atol=1e-3)
+
+
+def test_no_sum_of_two_products_overflows_16_bits(quantised: onnx.ModelProto) -> None:
+    assert 0 < largest_partial_sum(quantised) <= LARGEST_SUM_16_BITS
+
+
+def test_a_sum_that_would_overflow_is_seen() -> None:
+    weight = np.zeros((2, 3, 1, 1), np.int8)
+    weight[1, :2, 0, 0] = 127, -128
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "one", [], [], [numpy_helper.from_array(weight, "w")]))
+    assert largest_partial_sum(model) == 255 * 255
+    assert largest_partial_sum(model) > LARGEST_SUM_16_BITS
+
+
+@pytest.mark.skipif(not INT8_MODEL.is_file(), reason="the int8 file is not here")
+def test_the_shipped_int8_file_is_safe_on_every_processor() -> None:
+    assert largest_partial_sum(onnx.load(str(INT8_MODEL))) <= LARGEST_SUM_16_BITS
+
+
+def test_its_own_accuracy_stands_in_the_contract(quantised: onnx.ModelProto) -> None:
+    model = onnx.ModelProto()
+    model.CopyFrom(quantised)
+    describe(model, Accuracy(columns={"Head": 90.123}, total=80.456, people=244, joints=3000, limbs=70.0))
+    contract = Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
+    assert contract.precision.startswith("int8")
+    assert contract.accuracy == {**make_contract().accuracy, "total": 80.46, "per_joint": {"Head": 90.12}}
