@@ -1,4 +1,4 @@
-"""The pose network: backbone, 1x1 heatmap convolution, heatmap activation, DSNT.
+"""The pose networks: backbone, 1x1 heatmap convolution, heatmap activation, DSNT.
 
 DSNT and DSNTr are one network; the strategies differ in the loss that trains it (`dsnt.REGULARISERS`).
 """
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from models.backbones.hourglass import StackedHourglass
 from models.backbones.resnet import ResNet
 from models.crop import PIXEL_MEAN, PIXEL_STD
 from models.dsnt import HEATMAP_ACTIVATIONS, dsnt
@@ -49,6 +50,33 @@ class PoseNetwork(nn.Module):
     def forward(self, images: Tensor) -> Pose:
         """Normalised pictures [N, 3, h, w] to the pose in each."""
         heatmaps = self.activation(self.heatmap(self.backbone(images)))
+        return Pose(dsnt(heatmaps), heatmaps)
+
+
+class HourglassPoseNetwork(nn.Module):
+    """Stacked hourglasses, each with a DSNT head; the last one's pose is the network's.
+
+    Args:
+        stacks: 1, 2, 4 or 8.
+        activation: One of `dsnt.HEATMAP_ACTIVATIONS`.
+        joints: Number of heatmaps.
+    """
+
+    def __init__(self, stacks: int = 8, activation: str = "softmax", joints: int = len(JOINTS)) -> None:
+        super().__init__()
+        self.backbone = StackedHourglass(stacks, joints)
+        self.activation = HEATMAP_ACTIVATIONS[activation]
+
+    def poses(self, images: Tensor) -> list[Pose]:
+        """Each stack's pose of normalised pictures [N, 3, h, w]; intermediate supervision trains them all."""
+        return [self._pose(z) for z in self.backbone(images)]
+
+    def forward(self, images: Tensor) -> Pose:
+        """Normalised pictures [N, 3, h, w] to the pose in each; the papers' are 256 x 256."""
+        return self._pose(self.backbone(images)[-1])
+
+    def _pose(self, z: Tensor) -> Pose:
+        heatmaps = self.activation(z)
         return Pose(dsnt(heatmaps), heatmaps)
 
 
