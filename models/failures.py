@@ -1,0 +1,103 @@
+"""The model card's pictures of what the network gets wrong: `python -m models.failures MODEL.onnx --out FILE.jpg`.
+
+Each panel shows a photo that anybody may use, changed in one way that is hard for the network, and what it finds:
+magenta is the person's left, blue the right; the less confident, the fainter.
+"""
+
+import argparse
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.crop import OUTSIDE_COLOUR, Box
+from models.evaluation import estimator
+from models.people import Person
+from models.skeleton import JOINTS, LIMBS
+
+_SIDES: Final = {"left": "#ff0096", "right": "#0091ff"}
+_MIDDLE: Final = "#ffffff"
+_FAINTEST: Final = 0.25
+_PANEL_PX: Final = 300
+
+
+def panels(photo: Image.Image, box: Box) -> dict[str, Person]:
+    """A photo of one person in the ways that are easy and hard, by the panel's title.
+
+    Args:
+        photo: Square, RGB.
+        box: Around the whole person.
+    """
+    size = photo.width
+    upside_down = Box(size - box.x - box.width, size - box.y - box.height, box.width, box.height)
+    middle = (round(box.x + box.width / 4), round(box.y + box.height / 4))
+    hidden = photo.copy()
+    hidden.paste(OUTSIDE_COLOUR, (*middle, middle[0] + round(box.width / 2), middle[1] + round(box.height / 2)))
+    crowd = photo.copy()
+    neighbour = photo.crop((round(box.x), 0, round(box.x + box.width), size))
+    crowd.paste(neighbour, (round(box.x + 0.55 * box.width), 0))
+    return {
+        "as it is": _person(photo, box),
+        "upside down": _person(photo.transpose(Image.Transpose.ROTATE_180), upside_down),
+        "half hidden": _person(hidden, box),
+        "another one in the crop": _person(crowd, box),
+        "box around the upper half": _person(photo, Box(box.x, box.y, box.width, box.height / 2)),
+    }
+
+
+def _person(picture: Image.Image, box: Box) -> Person:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    nothing = np.zeros((len(JOINTS), 2)), np.zeros(len(JOINTS), bool)
+    return Person("photo", "free", file.getvalue(), picture.width, box, *nothing, head_size=None)
+
+
+def draw(axes: Axes, person: Person, joints: NDArray[np.floating], confidence: NDArray[np.floating]) -> None:
+    """Draw a person's picture, box and skeleton: joints [16, 2] in picture pixels, confidence [16]."""
+    axes.imshow(person.decode(person.size), extent=(0, person.size, person.size, 0))
+    box = person.box
+    axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, fill=False, color="0.8", linestyle=":"))
+    for a, b in LIMBS:
+        faint = max(_FAINTEST, min(confidence[a], confidence[b]))
+        axes.plot(*joints[[a, b]].T, color=_colour((a, b)), alpha=faint, linewidth=3)
+    axes.set(xlim=(0, person.size), ylim=(person.size, 0))
+    axes.axis("off")
+
+
+def _colour(joints: Sequence[int]) -> str:
+    sides = {JOINTS[joint].partition("_")[0] for joint in joints}
+    return next((colour for side, colour in _SIDES.items() if side in sides), _MIDDLE)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m models.failures", description=__doc__.partition("\n")[0])
+    parser.add_argument("model", help="an .onnx file")
+    parser.add_argument("--photo", type=Path, required=True, help="a square photo of one person")
+    parser.add_argument("--box", type=float, nargs=4, required=True, metavar=("X", "Y", "WIDTH", "HEIGHT"))
+    parser.add_argument("--out", type=Path, required=True, help="the picture")
+    options = parser.parse_args(arguments)
+    with Image.open(options.photo) as photo:
+        shown = panels(photo.convert("RGB"), Box(*options.box))
+    estimates = estimator(options.model)(list(shown.values()))
+    assert estimates.confidence is not None  # an ONNX file gives it
+    figure, row = plt.subplots(1, len(shown), figsize=(len(shown) * _PANEL_PX / 100, 1.1 * _PANEL_PX / 100), dpi=100)
+    for axes, (title, person), joints, confidence in zip(
+        row, shown.items(), estimates.joints, estimates.confidence, strict=True
+    ):
+        draw(axes, person, joints, confidence)
+        axes.set_title(title, fontsize=11)
+    figure.tight_layout()
+    figure.savefig(options.out, pil_kwargs={"quality": 85})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
