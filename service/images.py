@@ -1,57 +1,21 @@
-"""A photo's way in: bytes -> header check -> pixels -> crops.
+"""A photo's way in: bytes -> pixels -> the crops of its people. All functions are safe to call from many threads."""
 
-The bytes decide the format. Only `FORMATS` are ever handed to a decoder, and a photo's size is read from its header
-and checked before a pixel is decoded. All functions are safe to call from many threads.
-"""
-
-import io
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    ExifTags,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image
 
 from models.crop import INPUT_SIZE, OUTSIDE_COLOUR, Box, Crop
-from service.problems import BadOption, Malformed, NotAnImage, TooLarge
+from service.decoding import SHARP_PX, Photo, PhotoFile
+from service.problems import BadOption
 
-_Opener = Callable[[io.BytesIO], Image.Image]
-
-# The plugins' own classes rather than Image.open, whose size check comes first, warns, and does not tell the size.
-_OPENERS: Final[dict[str, tuple[Callable[[bytes], bool], _Opener]]] = {
-    "JPEG": (lambda head: head.startswith(b"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
-    "PNG": (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
-    "WebP": (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", WebPImagePlugin.WebPImageFile),
-    "GIF": (lambda head: head.startswith((b"GIF87a", b"GIF89a")), GifImagePlugin.GifImageFile),
-    "TIFF": (lambda head: head.startswith((b"II*\0", b"MM\0*")), TiffImagePlugin.TiffImageFile),
-    "BMP": (lambda head: head.startswith(b"BM"), BmpImagePlugin.BmpImageFile),
-}
-
-FORMATS: Final = tuple(_OPENERS)
-"""The formats that are read, the first frame of each."""
-
-_TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What each EXIF orientation needs to stand upright."""
+_KEPT_PIXELS: Final = 4_000_000
+"""A decoded photo up to this size is kept for a second look; larger ones would fill the memory while they wait."""
 
 _SMALLEST_SIDE_PX: Final = 0.01
 """Smaller crops are sampled as if of this size: Pillow keeps the edges of a window in single precision."""
@@ -71,6 +35,7 @@ class Prepared:
         pixels: uint8 [N, 224, 224, 3], RGB.
         decode_seconds: From bytes to pixels.
         crop_seconds: From pixels to crops.
+        photo: The decoded photo, where it was to be kept and is small enough.
     """
 
     width: int
@@ -79,98 +44,67 @@ class Prepared:
     pixels: NDArray[np.uint8]
     decode_seconds: float
     crop_seconds: float
+    photo: Photo | None = None
 
 
-def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int) -> Prepared:
+def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int, keep: bool = False) -> Prepared:
     """Decode a photo and cut out its people; without boxes, the whole photo.
 
+    Args:
+        data: A whole file in one of `FORMATS`.
+        boxes: One for each person, in photo pixels.
+        max_pixels: Most pixels (width x height) to decode.
+        keep: Whether `recut` will look closer: decodes for crops of half the side, and keeps a photo that is small.
+
     Raises:
-        Malformed, NotAnImage, TooLarge: As `decode` raises them.
+        Malformed, NotAnImage, TooLarge: As `service.decoding` raises them.
         BadOption: A box lies outside the photo.
     """
     start = time.perf_counter()
-    photo = decode(data, max_pixels)
-    decoded = time.perf_counter()
-    _check_boxes(boxes, *photo.size)
-    whole = (Box(0, 0, *photo.size), Crop.whole(*photo.size))
+    file = PhotoFile.open(data, max_pixels)
+    _check_boxes(boxes, file.width, file.height)
+    whole = (Box(0, 0, file.width, file.height), Crop.whole(file.width, file.height))
     people = tuple((box, Crop.around(box)) for box in boxes) or (whole,)
-    pixels = np.stack([cut(photo, crop) for _, crop in people])
-    return Prepared(*photo.size, people, pixels, decoded - start, time.perf_counter() - decoded)
+    photo = file.decode(_needed_px([crop for _, crop in people]) / (2 if keep else 1))
+    kept = photo if keep and math.prod(photo.pixels.size) <= _KEPT_PIXELS else None
+    return _cut_out(photo, people, time.perf_counter() - start, kept)
 
 
 def recut(data: bytes, prepared: Prepared, crops: Sequence[Crop], max_pixels: int) -> Prepared:
     """The same people with other crops, one for each; `prepared` itself where all are the same.
 
-    The photo is decoded again: to keep it while the network works would cost its memory for every waiting request. A
-    crop that lies beside the photo altogether is not taken: there would be nothing to see.
+    A photo that was not kept, or was decoded too coarsely, is decoded again. A crop that lies beside the photo
+    altogether is not taken: there would be nothing to see.
     """
     sizes = (prepared.width, prepared.height)
     inside = [Box(crop.x, crop.y, crop.side, crop.side).overlaps(*sizes) for crop in crops]
     chosen = [new if ok else old for new, (_, old), ok in zip(crops, prepared.people, inside, strict=True)]
     if chosen == [crop for _, crop in prepared.people]:
         return prepared
-    start = time.perf_counter()
-    photo = decode(data, max_pixels)
-    decoded = time.perf_counter()
+    start, photo = time.perf_counter(), prepared.photo
+    if photo is None or photo.reduction > max(1.0, _needed_px(chosen) / SHARP_PX):
+        photo = PhotoFile.open(data, max_pixels).decode(_needed_px(chosen))
     people = tuple((box, crop) for (box, _), crop in zip(prepared.people, chosen, strict=True))
-    pixels = np.stack([cut(photo, crop) for crop in chosen])
-    return Prepared(*sizes, people, pixels, decoded - start, time.perf_counter() - decoded)
+    return _cut_out(photo, people, time.perf_counter() - start)
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """A photo's first frame in RGB, turned as its EXIF orientation says.
-
-    Args:
-        data: A whole file in one of `FORMATS`.
-        max_pixels: Most pixels (width x height) to decode.
-
-    Raises:
-        NotAnImage: The bytes are in none of `FORMATS`.
-        Malformed: There are no bytes, or they are truncated or broken.
-        TooLarge: The header tells of more pixels than the limit.
-    """
-    name, image = _open(data)
-    width, height = image.size
-    if width * height > max_pixels:
-        pixels = f"{width} x {height} = {width * height:,} pixels"
-        raise TooLarge(f"the photo has {pixels}; the limit is {max_pixels:,}")
-    try:
-        image.load()
-        turn = _TURNS.get(_orientation(name, image))
-        rgb = _to_rgb(image)
-        return rgb if turn is None else rgb.transpose(turn)
-    except MemoryError:
-        raise  # our own failure, not the photo's
-    except Exception as error:
-        raise _broken(name, error) from error
+def _needed_px(crops: Sequence[Crop]) -> float:
+    """The side of the smallest crop, in photo pixels: what decides how coarsely a photo may be decoded."""
+    return min(crop.side for crop in crops)
 
 
-def _open(data: bytes) -> tuple[str, Image.Image]:
-    if not data:
-        raise Malformed("the photo is empty: 0 bytes, at least 1 is needed")
-    for name, (matches, opener) in _OPENERS.items():
-        if matches(data[:16]):
-            try:
-                return name, opener(io.BytesIO(data))
-            except Exception as error:
-                raise _broken(name, error) from error
-    raise NotAnImage(f"the {len(data):,} bytes are not a photo in any of the formats {', '.join(FORMATS)}")
+def cut_reduced(photo: Photo, crop: Crop) -> NDArray[np.uint8]:
+    """`cut` a square of photo pixels from a photo that may have been decoded at a smaller scale."""
+    scale = 1 / photo.reduction
+    return cut(photo.pixels, Crop(crop.x * scale, crop.y * scale, crop.side * scale))
 
 
-def _broken(name: str, error: Exception) -> Malformed:
-    """A decoder's error as a problem. Decoders raise anything on broken files: OSError, SyntaxError, IndexError..."""
-    told = str(error).strip().splitlines() or [type(error).__name__]
-    return Malformed(f"the {name} photo is truncated or broken: {told[0][:200]}")
-
-
-def _orientation(name: str, image: Image.Image) -> int:
-    """The EXIF orientation still to be applied; 1, upright, where there is none or it cannot be read."""
-    if name == "TIFF":
-        return 1  # the plugin has applied it
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken EXIF data raise anything, and a photo without them is still a photo
-        return 1
+def _cut_out(
+    photo: Photo, people: tuple[tuple[Box, Crop], ...], decode_seconds: float, kept: Photo | None = None
+) -> Prepared:
+    start = time.perf_counter()
+    pixels = np.stack([cut_reduced(photo, crop) for _, crop in people])
+    return Prepared(photo.width, photo.height, people, pixels, decode_seconds, time.perf_counter() - start, kept)
 
 
 def _check_boxes(boxes: Sequence[Box], width: int, height: int) -> None:
@@ -178,26 +112,6 @@ def _check_boxes(boxes: Sequence[Box], width: int, height: int) -> None:
         if not box.overlaps(width, height):
             told = f"[{box.x:g}, {box.y:g}, {box.width:g}, {box.height:g}]"
             raise BadOption(f"box {index}, {told}, lies outside the photo of {width} x {height} pixels")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB; what is transparent becomes the colour of what lies outside the photo."""
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        colours = image.convert("RGBA")
-        rgb = Image.new("RGB", image.size, OUTSIDE_COLOUR)
-        rgb.paste(colours, mask=colours.getchannel("A"))
-        return rgb
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_8_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Grey values of more than 8 bits, scaled: unsigned 16-bit by its range, everything else from its extremes."""
-    values: NDArray[np.float32] = np.clip(np.nan_to_num(grey.astype(np.float32)), -1e30, 1e30)
-    low, high = (0.0, 65535.0) if grey.dtype.kind == "u" else (float(values.min()), float(values.max()))
-    scaled: NDArray[np.float32] = (values - low) * (255 / max(high - low, 1e-12))
-    return np.rint(scaled).astype(np.uint8)
 
 
 def cut(photo: Image.Image, crop: Crop) -> NDArray[np.uint8]:

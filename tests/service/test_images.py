@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.crop import OUTSIDE_COLOUR, Box, Crop
-from service.images import FORMATS, cut, decode, prepare
+from service.decoding import decode
+from service.images import cut, prepare, recut
 from service.options import LARGEST_BOX_PX
-from service.problems import BadOption, Malformed, NotAnImage, ServiceError, TooLarge
+from service.problems import BadOption
 
 LIMIT = 50_000_000
 RED = (255, 0, 0)
@@ -107,82 +108,38 @@ def test_a_box_outside_is_refused_by_index_and_size(encode: Encode) -> None:
         prepare(encode(Image.new("RGB", (40, 20))), (Box(-5, -5, 6, 6), Box(40, 0, 5, 5)), LIMIT)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-def test_every_format_is_read(kind: str, encode: Encode) -> None:
-    assert decode(encode(Image.new("RGB", (30, 20), RED), kind), LIMIT).size == (30, 20)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16", "F"])
-def test_every_mode_becomes_rgb(mode: str, encode: Encode) -> None:
-    white = Image.new("L", (8, 8), 255)
-    if mode in ("I;16", "F"):
-        photo = Image.fromarray(np.linspace(0, 65535, 64).reshape(8, 8).astype("<u2" if mode == "I;16" else "f4"))
-    else:
-        photo = (white.convert("RGB") if mode in ("CMYK", "P") else white).convert(mode)
-    pixels = np.asarray(decode(encode(photo, "TIFF" if mode in ("CMYK", "F") else "PNG"), LIMIT))
-    assert pixels.shape == (8, 8, 3)
-    assert pixels.max() >= 254
-
-
-def test_16_bits_are_scaled_rather_than_clipped(encode: Encode) -> None:
-    grey = np.array([[0, 257, 32768, 65535]], np.uint16)
-    assert np.asarray(decode(encode(Image.fromarray(grey)), LIMIT))[0, :, 0].tolist() == [0, 1, 128, 255]
-
-
-def test_what_is_transparent_has_the_outsides_colour(encode: Encode) -> None:
-    photo = Image.new("RGBA", (2, 1), (*RED, 0))
-    photo.putpixel((1, 0), (*RED, 255))
-    assert np.asarray(decode(encode(photo), LIMIT)).tolist() == [[list(OUTSIDE_COLOUR), list(RED)]]
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "TIFF"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_orientation_is_applied_once(kind: str, orientation: int, encode: Encode) -> None:
-    upright = Image.new("RGB", (48, 32), (0, 0, 0))
-    upright.paste(RED, (0, 0, 16, 16))
-    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the inverse of what a reader must do
-    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(turns[orientation]))
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("size", [(1600, 1200), (1601, 1203)])
+def test_a_reduced_jpeg_gives_the_crop_of_the_full_one(orientation: int, size: tuple[int, int], encode: Encode) -> None:
+    """A blob is found where it is, whether libjpeg has shrunk the photo or not, and whichever way it is turned."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    photo = decode(encode(stored, kind, exif=exif), LIMIT)
-    assert photo.size == (48, 32)
-    assert photo.getpixel((5, 5))[0] > 200
-    assert photo.getpixel((40, 25))[0] < 60
+    stored = blob(size, (size[0] * 0.6, size[1] * 0.3), 40)
+    jpeg = encode(stored, "JPEG", quality=95, exif=exif)
+    full = prepare(encode(decode(jpeg, LIMIT), "PNG"), (), LIMIT)
+    reduced = prepare(jpeg, (), LIMIT)
+    assert reduced.people == full.people
+    ((_, crop),) = full.people
+    moved = centroid(reduced.pixels[0], crop) - centroid(full.pixels[0], crop)
+    assert np.abs(moved).max() < 0.1 * crop.side / 224
 
 
-def test_the_size_is_refused_from_the_header(encode: Encode) -> None:
-    header = encode(Image.new("1", (20_000, 20_000)))
-    with pytest.raises(TooLarge, match="20000 x 20000 = 400,000,000 pixels; the limit is 50,000,000"):
-        decode(header[:100], LIMIT)
+def test_a_second_look_at_a_large_jpeg_is_as_sharp_as_a_first(encode: Encode) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
+    jpeg = encode(Image.fromarray(noise).resize((1600, 1200)), "JPEG")
+    first = prepare(jpeg, (), LIMIT, keep=True)
+    assert first.photo is not None
+    for box in (Box(100, 100, 900, 900), Box(100, 100, 300, 300)):
+        second = recut(jpeg, first, [Crop.around(box)], LIMIT)
+        wanted = prepare(jpeg, (box,), LIMIT)
+        assert np.abs(second.pixels.astype(int) - wanted.pixels).mean() < 3
+        assert second.photo is None
 
 
-def test_other_bytes_are_not_an_image(encode: Encode) -> None:
-    with pytest.raises(NotAnImage, match="JPEG, PNG, WebP, GIF, TIFF, BMP"):
-        decode(encode(Image.new("RGB", (2, 2)), "PPM"), LIMIT)
-    with pytest.raises(Malformed, match="empty"):
-        decode(b"", LIMIT)
-
-
-@pytest.mark.parametrize("kind", FORMATS)
-def test_a_truncated_file_is_malformed(kind: str, encode: Encode) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    whole = encode(Image.fromarray(noise), kind)
-    with pytest.raises(Malformed, match=f"the {kind} photo is truncated or broken: "):
-        decode(whole[: len(whole) // 2], LIMIT)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.sampled_from(FORMATS), st.floats(0, 1), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6))
-def test_a_broken_file_gives_pixels_or_a_clients_error(
-    encode: Encode, kind: str, kept: float, damage: list[tuple[float, int]]
-) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
-    data = bytearray(encode(Image.fromarray(noise), kind))
-    for place, byte in damage:
-        data[int(place * (len(data) - 1))] = byte
-    try:
-        photo = decode(bytes(data[: int(kept * len(data))]), 1_000_000)
-    except ServiceError as error:
-        assert 400 <= error.status < 500
-    else:
-        assert photo.mode == "RGB"
+def test_a_large_photo_is_not_kept_while_it_waits(encode: Encode) -> None:
+    png = encode(Image.new("RGB", (2100, 2000), RED))
+    prepared = prepare(png, (), LIMIT, keep=True)
+    assert prepared.photo is None
+    again = recut(png, prepared, [Crop(50, 50, 1000)], LIMIT)
+    assert (again.pixels == RED).all()
+    assert recut(png, again, [Crop(50, 50, 1000)], LIMIT) is again

@@ -1,0 +1,219 @@
+"""A photo's file -> pixels: which format, how large, which way up, and how finely it must be decoded.
+
+The bytes decide the format. Only `FORMATS` are ever handed to a decoder, and a photo's size is read from its header
+and checked before a pixel is decoded. All functions are safe to call from many threads.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from models.crop import INPUT_SIZE, OUTSIDE_COLOUR
+from service.problems import Malformed, NotAnImage, TooLarge
+
+_Opener = Callable[[io.BytesIO], Image.Image]
+
+# The plugins' own classes rather than Image.open, whose size check comes first, warns, and does not tell the size.
+_OPENERS: Final[dict[str, tuple[Callable[[bytes], bool], _Opener]]] = {
+    "JPEG": (lambda head: head.startswith(b"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
+    "PNG": (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
+    "WebP": (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", WebPImagePlugin.WebPImageFile),
+    "GIF": (lambda head: head.startswith((b"GIF87a", b"GIF89a")), GifImagePlugin.GifImageFile),
+    "TIFF": (lambda head: head.startswith((b"II*\0", b"MM\0*")), TiffImagePlugin.TiffImageFile),
+    "BMP": (lambda head: head.startswith(b"BM"), BmpImagePlugin.BmpImageFile),
+}
+
+FORMATS: Final = tuple(_OPENERS)
+"""The formats that are read, the first frame of each."""
+
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What each EXIF orientation needs to stand upright."""
+
+_QUARTER_TURNS: Final = (5, 6, 7, 8)
+"""Orientations that exchange width and height."""
+
+SHARP_PX: Final = 2 * INPUT_SIZE
+"""A crop needs no more pixels across than this: twice the network's, which averages them."""
+
+_LARGEST_REDUCTION: Final = 8  # of libjpeg, which shrinks by 2, 4 or 8 while it decodes
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A decoded photo, upright.
+
+    Attributes:
+        pixels: RGB, at 1 / `reduction` of the photo's size.
+        width: Of the photo as a person sees it, in pixels.
+        height: Likewise.
+        reduction: Photo pixels in a decoded pixel, along each axis: 1, 2, 4 or 8.
+    """
+
+    pixels: Image.Image
+    width: int
+    height: int
+    reduction: int
+
+
+def decode(data: bytes, max_pixels: int) -> Image.Image:
+    """A photo's first frame in RGB, whole, turned as its EXIF orientation says.
+
+    Args:
+        data: A whole file in one of `FORMATS`.
+        max_pixels: Most pixels (width x height) to decode.
+
+    Raises:
+        NotAnImage: The bytes are in none of `FORMATS`.
+        Malformed: There are no bytes, or they are truncated or broken.
+        TooLarge: The header tells of more pixels than the limit.
+    """
+    return PhotoFile.open(data, max_pixels).decode().pixels
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFile:
+    """A photo's file with its header read.
+
+    Attributes:
+        name: Its format.
+        image: Pillow's image, not yet decoded.
+        orientation: EXIF's, still to be applied.
+        width: Of the photo as a person sees it, in pixels.
+        height: Likewise.
+    """
+
+    name: str
+    image: Image.Image
+    orientation: int
+    width: int
+    height: int
+
+    @classmethod
+    def open(cls, data: bytes, max_pixels: int) -> Self:
+        """Read a photo's header.
+
+        Args:
+            data: A whole file in one of `FORMATS`.
+            max_pixels: Most pixels (width x height) to accept.
+
+        Raises:
+            NotAnImage: The bytes are in none of `FORMATS`.
+            Malformed: There are no bytes, or the header is broken.
+            TooLarge: The header tells of more pixels than the limit.
+        """
+        name, image = _open(data)
+        width, height = image.size
+        if width * height > max_pixels:
+            pixels = f"{width} x {height} = {width * height:,} pixels"
+            raise TooLarge(f"the photo has {pixels}; the limit is {max_pixels:,}")
+        orientation = _orientation(name, image)
+        if orientation in _QUARTER_TURNS:
+            width, height = height, width
+        return cls(name, image, orientation, width, height)
+
+    def decode(self, needed_px: float = 0.0) -> Photo:
+        """The upright pixels, of a JPEG at the smallest scale that is sharp enough.
+
+        Args:
+            needed_px: Side of the smallest square to be cut out, in photo pixels; 0 decodes at full scale.
+
+        Raises:
+            Malformed: The file is truncated or broken.
+        """
+        try:
+            reduction = self._reduce(needed_px)
+            self.image.load()
+            rgb = _to_rgb(self.image)
+            turn = _TURNS.get(self.orientation)
+            upright = rgb if turn is None else rgb.transpose(turn)
+        except MemoryError:
+            raise  # our own failure, not the photo's
+        except Exception as error:
+            raise _broken(self.name, error) from error
+        return Photo(upright, self.width, self.height, reduction)
+
+    def _reduce(self, needed_px: float) -> int:
+        """Let libjpeg decode at the smallest scale that is sharp enough; how many photo pixels become one."""
+        reduction, (width, height) = _LARGEST_REDUCTION, self.image.size
+        while reduction > 1 and not self._may_reduce(reduction, needed_px):
+            reduction //= 2
+        if reduction > 1:
+            self.image.draft(None, (width // reduction, height // reduction))
+        return reduction
+
+    def _may_reduce(self, reduction: int, needed_px: float) -> bool:
+        """Whether a scale is fine enough; the last pixel, if cut, must stay the last when the photo is turned."""
+        width, height = self.image.size
+        is_exact = self.orientation == 1 or width % reduction == height % reduction == 0
+        is_fine = needed_px >= reduction * SHARP_PX and min(width, height) >= reduction
+        return self.name == "JPEG" and is_exact and is_fine
+
+
+def _open(data: bytes) -> tuple[str, Image.Image]:
+    if not data:
+        raise Malformed("the photo is empty: 0 bytes, at least 1 is needed")
+    for name, (matches, opener) in _OPENERS.items():
+        if matches(data[:16]):
+            try:
+                return name, opener(io.BytesIO(data))
+            except Exception as error:
+                raise _broken(name, error) from error
+    raise NotAnImage(f"the {len(data):,} bytes are not a photo in any of the formats {', '.join(FORMATS)}")
+
+
+def _broken(name: str, error: Exception) -> Malformed:
+    """A decoder's error as a problem. Decoders raise anything on broken files: OSError, SyntaxError, IndexError..."""
+    told = str(error).strip().splitlines() or [type(error).__name__]
+    return Malformed(f"the {name} photo is truncated or broken: {told[0][:200]}")
+
+
+def _orientation(name: str, image: Image.Image) -> int:
+    """The EXIF orientation still to be applied; 1, upright, where there is none or it cannot be read."""
+    if name == "TIFF":
+        return 1  # the plugin has applied it
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # broken EXIF data raise anything, and a photo without them is still a photo
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB; what is transparent becomes the colour of what lies outside the photo."""
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        colours = image.convert("RGBA")
+        rgb = Image.new("RGB", image.size, OUTSIDE_COLOUR)
+        rgb.paste(colours, mask=colours.getchannel("A"))
+        return rgb
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _to_8_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Grey values of more than 8 bits, scaled: unsigned 16-bit by its range, everything else from its extremes."""
+    values: NDArray[np.float32] = np.clip(np.nan_to_num(grey.astype(np.float32)), -1e30, 1e30)
+    low, high = (0.0, 65535.0) if grey.dtype.kind == "u" else (float(values.min()), float(values.max()))
+    scaled: NDArray[np.float32] = (values - low) * (255 / max(high - low, 1e-12))
+    return np.rint(scaled).astype(np.uint8)

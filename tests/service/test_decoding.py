@@ -1,0 +1,131 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from models.crop import OUTSIDE_COLOUR
+from service.decoding import FORMATS, PhotoFile, decode
+from service.images import prepare
+from service.problems import Malformed, NotAnImage, ServiceError, TooLarge
+
+LIMIT = 50_000_000
+RED = (255, 0, 0)
+
+Encode = Callable[..., bytes]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_is_read(kind: str, encode: Encode) -> None:
+    assert decode(encode(Image.new("RGB", (30, 20), RED), kind), LIMIT).size == (30, 20)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16", "F"])
+def test_every_mode_becomes_rgb(mode: str, encode: Encode) -> None:
+    white = Image.new("L", (8, 8), 255)
+    if mode in ("I;16", "F"):
+        photo = Image.fromarray(np.linspace(0, 65535, 64).reshape(8, 8).astype("<u2" if mode == "I;16" else "f4"))
+    else:
+        photo = (white.convert("RGB") if mode in ("CMYK", "P") else white).convert(mode)
+    pixels = np.asarray(decode(encode(photo, "TIFF" if mode in ("CMYK", "F") else "PNG"), LIMIT))
+    assert pixels.shape == (8, 8, 3)
+    assert pixels.max() >= 254
+
+
+def test_16_bits_are_scaled_rather_than_clipped(encode: Encode) -> None:
+    grey = np.array([[0, 257, 32768, 65535]], np.uint16)
+    assert np.asarray(decode(encode(Image.fromarray(grey)), LIMIT))[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_what_is_transparent_has_the_outsides_colour(encode: Encode) -> None:
+    photo = Image.new("RGBA", (2, 1), (*RED, 0))
+    photo.putpixel((1, 0), (*RED, 255))
+    assert np.asarray(decode(encode(photo), LIMIT)).tolist() == [[list(OUTSIDE_COLOUR), list(RED)]]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_is_applied_once(kind: str, orientation: int, encode: Encode) -> None:
+    upright = Image.new("RGB", (48, 32), (0, 0, 0))
+    upright.paste(RED, (0, 0, 16, 16))
+    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the inverse of what a reader must do
+    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(turns[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = decode(encode(stored, kind, exif=exif), LIMIT)
+    assert photo.size == (48, 32)
+    assert photo.getpixel((5, 5))[0] > 200
+    assert photo.getpixel((40, 25))[0] < 60
+
+
+def test_the_size_is_refused_from_the_header(encode: Encode) -> None:
+    header = encode(Image.new("1", (20_000, 20_000)))
+    with pytest.raises(TooLarge, match="20000 x 20000 = 400,000,000 pixels; the limit is 50,000,000"):
+        decode(header[:100], LIMIT)
+
+
+def test_other_bytes_are_not_an_image(encode: Encode) -> None:
+    with pytest.raises(NotAnImage, match="JPEG, PNG, WebP, GIF, TIFF, BMP"):
+        decode(encode(Image.new("RGB", (2, 2)), "PPM"), LIMIT)
+    with pytest.raises(Malformed, match="empty"):
+        decode(b"", LIMIT)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_truncated_file_is_malformed(kind: str, encode: Encode) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    whole = encode(Image.fromarray(noise), kind)
+    with pytest.raises(Malformed, match=f"the {kind} photo is truncated or broken: "):
+        decode(whole[: len(whole) // 2], LIMIT)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(FORMATS), st.floats(0, 1), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6))
+def test_a_broken_file_gives_pixels_or_a_clients_error(
+    encode: Encode, kind: str, kept: float, damage: list[tuple[float, int]]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
+    data = bytearray(encode(Image.fromarray(noise), kind))
+    for place, byte in damage:
+        data[int(place * (len(data) - 1))] = byte
+    broken = bytes(data[: int(kept * len(data))])
+    try:
+        photo = decode(broken, 1_000_000)
+        prepared = prepare(broken, (), 1_000_000, keep=True)
+    except ServiceError as error:
+        assert 400 <= error.status < 500
+    else:
+        assert photo.mode == "RGB"
+        assert photo.size == (prepared.width, prepared.height)
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed_px", "size", "reduction"),
+    [
+        ("JPEG", 0, (1600, 1200), 1),
+        ("JPEG", 895, (1600, 1200), 1),
+        ("JPEG", 896, (800, 600), 2),
+        ("JPEG", 3583, (400, 300), 4),
+        ("JPEG", 1e9, (200, 150), 8),
+        ("PNG", 1e9, (1600, 1200), 1),
+    ],
+)
+def test_a_jpeg_is_decoded_no_larger_than_needed(
+    kind: str, needed_px: float, size: tuple[int, int], reduction: int, encode: Encode
+) -> None:
+    photo = PhotoFile.open(encode(Image.new("RGB", (1600, 1200), RED), kind), LIMIT).decode(needed_px)
+    assert (photo.pixels.size, photo.reduction, photo.width, photo.height) == (size, reduction, 1600, 1200)
+
+
+def test_a_turned_jpeg_is_reduced_only_to_whole_pixels(encode: Encode) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = PhotoFile.open(encode(Image.new("RGB", (1604, 1202)), "JPEG", exif=exif), LIMIT).decode(1e9)
+    assert (photo.pixels.size, photo.reduction, photo.width, photo.height) == ((601, 802), 2, 1202, 1604)
+
+
+def test_a_thin_jpeg_keeps_a_pixel(encode: Encode) -> None:
+    photo = PhotoFile.open(encode(Image.new("RGB", (5000, 3)), "JPEG"), LIMIT).decode(5000)
+    assert photo.pixels.size == (2500, 2)
