@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -40,6 +40,7 @@ class _Request:
     """A request in the queue; its images before `taken` are with the engine or answered."""
 
     images: NDArray[np.uint8]
+    heatmaps: bool
     deadline: float
     future: "Future[Served]" = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
@@ -53,7 +54,7 @@ class _Request:
 
     def add(self, part: Estimates) -> None:
         """Take the answer to the next images, and answer the request when it was the last."""
-        self.parts.append(part)
+        self.parts.append(part if self.heatmaps else replace(part, heatmaps=None))
         if sum(map(len, self.parts)) < len(self.images):
             return
         now = time.monotonic()
@@ -122,7 +123,7 @@ class Batcher:
         with self._changed:
             return sum(len(request.images) - request.taken for request in self._waiting)
 
-    def submit(self, images: NDArray[np.uint8], deadline: float) -> "Future[Served]":
+    def submit(self, images: NDArray[np.uint8], deadline: float, heatmaps: bool = False) -> "Future[Served]":
         """Queue a request's crops, uint8 [N, 224, 224, 3].
 
         Cancelling the future takes the images that still wait out of the queue.
@@ -130,11 +131,12 @@ class Batcher:
         Args:
             images: At least one crop.
             deadline: Instant of `time.monotonic()` after which no answer is wanted.
+            heatmaps: Whether the estimates shall have them.
 
         Raises:
             NotReady: The thread has stopped.
         """
-        request = _Request(images, deadline)
+        request = _Request(images, heatmaps, deadline)
         with self._changed:
             if self._closed or not self._thread.is_alive():
                 raise NotReady("the engine has stopped; the service must be restarted")
@@ -198,7 +200,8 @@ class Batcher:
 
     def _serve(self, batch: list[_Slice]) -> None:
         try:
-            estimates = self._run(np.concatenate([part.images for part in batch]))
+            wanted = any(part.request.heatmaps for part in batch)
+            estimates = self._run(np.concatenate([part.images for part in batch]), wanted)
         except Exception:
             _log.exception("a batch of %d failed; its images are tried one by one", sum(len(p.images) for p in batch))
             self._serve_singly(batch)
@@ -213,15 +216,15 @@ class Batcher:
         for part in batch:
             try:
                 for index in range(len(part.images)):
-                    part.request.add(self._run(part.images[index : index + 1]))
+                    part.request.add(self._run(part.images[index : index + 1], part.request.heatmaps))
             except Exception:
                 _log.exception("the network failed on an image")
                 part.request.fail(InferenceFailed("the network failed on this photo; others are not affected"))
 
-    def _run(self, images: NDArray[np.uint8]) -> Estimates:
+    def _run(self, images: NDArray[np.uint8], heatmaps: bool) -> Estimates:
         start = self._busy_since = time.monotonic()
         try:
-            estimates = self._engine.run(images)
+            estimates = self._engine.run(images, heatmaps)
         finally:
             self._busy_since = None
         if len(estimates) != len(images):

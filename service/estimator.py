@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -125,11 +125,11 @@ class Estimator:
 
     async def _estimate(self, data: bytes, options: Options, start: float, deadline: float) -> Estimate:
         loop, limit = asyncio.get_running_loop(), self._settings.max_pixels
-        photo = await loop.run_in_executor(self._workers, prepare, data, options.boxes, limit)
+        photo = await loop.run_in_executor(self._workers, prepare, data, options.boxes, limit, options.refine)
         timing = {"decode": photo.decode_seconds, "crop": photo.crop_seconds, "queue": 0.0, "inference": 0.0}
         estimates = None
         if options.refine:
-            first = await self._infer(photo, False, deadline, timing)
+            first = await self._infer(photo, replace(options, flip=False), deadline, timing)
             refined = await loop.run_in_executor(self._workers, recut, data, photo, _refined_crops(photo, first), limit)
             if refined is not photo:
                 timing["decode"] += refined.decode_seconds
@@ -138,18 +138,18 @@ class Estimator:
             elif not options.flip:
                 estimates = first
         if estimates is None:
-            estimates = await self._infer(photo, options.flip, deadline, timing)
+            estimates = await self._infer(photo, options, deadline, timing)
         people = tuple(_person(photo, index, estimates, options) for index in range(len(photo.people)))
         self._record(len(data), photo, people, timing)
         return Estimate(photo.width, photo.height, people, {**timing, "total": time.monotonic() - start})
 
-    async def _infer(self, photo: Prepared, flip: bool, deadline: float, timing: dict[str, float]) -> Estimates:
+    async def _infer(self, photo: Prepared, options: Options, deadline: float, timing: dict[str, float]) -> Estimates:
         """What the network says of a photo's crops; the time that it takes is added to `timing`."""
-        images = with_mirrored(photo.pixels) if flip else photo.pixels
-        served = await asyncio.wrap_future(self.batcher.submit(images, deadline))
+        images = with_mirrored(photo.pixels) if options.flip else photo.pixels
+        served = await asyncio.wrap_future(self.batcher.submit(images, deadline, options.heatmaps))
         timing["queue"] += served.queue_seconds
         timing["inference"] += served.inference_seconds
-        return average(served.estimates, self.info.contract.skeleton) if flip else served.estimates
+        return average(served.estimates, self.info.contract.skeleton) if options.flip else served.estimates
 
     def _record(self, size: int, photo: Prepared, people: tuple[Person, ...], timing: Mapping[str, float]) -> None:
         for stage, seconds in timing.items():
@@ -179,7 +179,7 @@ def _person(photo: Prepared, index: int, estimates: Estimates, options: Options)
         joints=crop.to_photo(estimates.coordinates[index]),
         confidence=estimates.confidence[index],
         std=principal_axes(crop.covariance_to_photo(estimates.covariance[index])),
-        heatmaps=estimates.heatmaps[index] if options.heatmaps else None,
+        heatmaps=None if estimates.heatmaps is None else estimates.heatmaps[index],
     )
 
 

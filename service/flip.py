@@ -32,8 +32,12 @@ def average(estimates: Estimates, skeleton: Sequence[str]) -> Estimates:
         coordinates=_HALF * (straight.coordinates + mirrored.coordinates),
         covariance=_HALF * (straight.covariance + mirrored.covariance) + between,
         confidence=_HALF * (straight.confidence + mirrored.confidence),
-        heatmaps=_HALF * (straight.heatmaps + mirrored.heatmaps),
+        heatmaps=_mean(straight.heatmaps, mirrored.heatmaps),
     )
+
+
+def _mean(one: NDArray[np.float32] | None, other: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    return None if one is None or other is None else _HALF * (one + other)
 
 
 def _unmirrored(estimates: Estimates, skeleton: Sequence[str]) -> Estimates:
@@ -43,5 +47,5 @@ def _unmirrored(estimates: Estimates, skeleton: Sequence[str]) -> Estimates:
         coordinates=estimates.coordinates[:, joints] * np.array([-1, 1], np.float32),
         covariance=estimates.covariance[:, joints] * np.array([1, -1, 1], np.float32),
         confidence=estimates.confidence[:, joints],
-        heatmaps=estimates.heatmaps[:, joints, :, ::-1],
+        heatmaps=None if estimates.heatmaps is None else estimates.heatmaps[:, joints, :, ::-1],
     )

@@ -15,7 +15,8 @@ from service.problems import StartupError
 
 PREFIX = "DSNT_POSE_"
 
-Provider = Literal["auto", "cpu", "openvino", "cuda"]
+Provider = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
+Precision = Literal["auto", "int8", "fp16", "bf16", "fp32"]
 
 
 class Settings(BaseSettings):
@@ -28,7 +29,11 @@ class Settings(BaseSettings):
     model: Path = Field(SHIPPED_MODEL, description="Path of the ONNX model file.")
     provider: Provider = Field(
         "auto",
-        description="What computes: cpu, openvino, cuda, or auto for the best that the installed runtime has.",
+        description="What computes: cpu, openvino, cuda, tensorrt, or auto for the best of the installed runtime.",
+    )
+    precision: Precision = Field(
+        "auto",
+        description="int8, fp16, bf16, fp32, or auto for the fastest that provider, processor and model files allow.",
     )
     threads: int = Field(
         0, ge=0, le=1024, description="Threads of the network; 0 takes as many as affinity and cgroup quota allow."

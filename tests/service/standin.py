@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +14,22 @@ from tests.contracts import make_contract
 CELLS = 28
 
 
-def estimate(images: NDArray[np.uint8]) -> Estimates:
+def estimate(images: NDArray[np.uint8], heatmaps: bool = True) -> Estimates:
     """Coordinates are the mean colours of 16 strips of the crop, the heatmap its darkness."""
     strips = images.reshape(len(images), 16, 14, 224, 3).mean(axis=(2, 3)) / 127.5 - 1
     cells = 256.0 - images.reshape(len(images), CELLS, 8, CELLS, 8, 3).mean(axis=(2, 4, 5))
     maps = np.broadcast_to((cells / cells.sum((1, 2), keepdims=True))[:, None], (len(images), 16, CELLS, CELLS))
     covariance = np.broadcast_to(np.array([0.02, 0.01, 0.02]), (len(images), 16, 3))
     columns = (strips[..., :2], covariance, (strips[..., 2] + 1) / 2, maps)
-    return Estimates(*(np.ascontiguousarray(column, np.float32) for column in columns))
+    found = Estimates(*(np.ascontiguousarray(column, np.float32) for column in columns))
+    return found if heatmaps else replace(found, heatmaps=None)
 
 
 class StandIn:
     """An engine that can be held up (`gate`), told to fail (`fails_on`), and asked what it was given (`batches`)."""
 
     def __init__(self, largest_batch: int = 4) -> None:
-        self.info = EngineInfo("stand-in", "1", "cpu", "fp32", make_contract())
+        self.info = EngineInfo("stand-in", "1", "cpu", "fp32", 2, make_contract())
         self.largest_batch = largest_batch
         self.gate = threading.Event()
         self.gate.set()
@@ -38,15 +40,18 @@ class StandIn:
     def warm_up(self) -> None:
         self.is_warm = True
 
-    def run(self, images: NDArray[np.uint8]) -> Estimates:
+    def run(self, images: NDArray[np.uint8], heatmaps: bool = False) -> Estimates:
         self.batches.append(len(images))
         assert self.gate.wait(20), "the test never opened the gate"
         if error := self.fails_on(images):
             raise error
-        return estimate(images)
+        return estimate(images, heatmaps)
 
     def memory_bytes(self) -> float:
-        return 1.0
+        return 600 * 2.0**20
+
+    def session_bytes(self) -> float:
+        return 100 * 2.0**20
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.contract import SHIPPED_MODEL
+from models.contract import OUTPUTS, SHIPPED_MODEL
 from service import engine
 from service.engine import Estimates, OnnxEngine, buckets, peak_resident_bytes
 from service.problems import StartupError
+from service.session import Plan
 from service.settings import Settings
 from tests.contracts import make_contract
 from tests.service.standin import estimate
@@ -21,15 +22,12 @@ class FakeTensor:
 
 
 class FakeSession:
-    """A session of onnxruntime that records the batch sizes it was given."""
+    """A session of onnxruntime that records the batch sizes it was given and the outputs that were asked for."""
 
-    def __init__(self, providers: list[str], metadata: dict[str, str]) -> None:
-        self.providers = providers
+    def __init__(self, metadata: dict[str, str]) -> None:
         self.custom_metadata_map = metadata
         self.sizes: list[int] = []
-
-    def get_providers(self) -> list[str]:
-        return self.providers
+        self.outputs: list[str] = []
 
     def get_modelmeta(self) -> "FakeSession":
         return self
@@ -41,31 +39,33 @@ class FakeSession:
         shapes = {"coordinates": (16, 2), "covariance": (16, 3), "confidence": (16,), "heatmaps": (16, 28, 28)}
         return [FakeTensor(name, "tensor(float)", *shape) for name, shape in shapes.items()]
 
-    def run(self, _: Any, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        self.sizes.append(len(inputs["images"]))
-        found = estimate(inputs["images"])
-        return [found.coordinates, found.covariance, found.confidence, found.heatmaps]
+    def io_binding(self) -> "FakeSession":
+        self.outputs.clear()
+        return self
 
+    def bind_cpu_input(self, _: str, images: np.ndarray) -> None:
+        self.sizes.append(len(images))
+        self.images = images
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"not a model")
-    return path
+    def bind_output(self, name: str) -> None:
+        self.outputs.append(name)
+
+    def run_with_iobinding(self, _: "FakeSession") -> None:
+        self.found = estimate(self.images)
+
+    def copy_outputs_to_cpu(self) -> list[np.ndarray]:
+        return [getattr(self.found, name) for name in self.outputs]
 
 
 @pytest.fixture
 def opens(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the runtime have these providers, and let each session really use what the table says."""
+    """Let the engine get a session of its own on this provider."""
 
-    def opens(uses: dict[str, str], metadata: dict[str, str] | None = None) -> dict[str, FakeSession]:
-        onnxruntime = pytest.importorskip("onnxruntime")
-        long_names = [engine._PROVIDERS[name] for name in uses]
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: long_names)
-        told = make_contract().to_metadata() if metadata is None else metadata
-        sessions = {name: FakeSession([engine._PROVIDERS[used]], told) for name, used in uses.items()}
-        monkeypatch.setattr(engine, "_make_session", lambda _ort, _model, name, _threads: sessions[name])
-        return sessions
+    def opens(provider: str, metadata: dict[str, str] | None = None) -> FakeSession:
+        session = FakeSession(make_contract().to_metadata() if metadata is None else metadata)
+        plan = Plan(provider, "fp32", Path("model.onnx"))
+        monkeypatch.setattr(engine, "open_session", lambda _settings, _threads: (plan, session))
+        return session
 
     return opens
 
@@ -75,28 +75,17 @@ def test_buckets_are_powers_of_two_and_the_largest() -> None:
 
 
 def test_estimates_are_cut_and_joined_by_rows() -> None:
-    whole = estimate(np.random.default_rng(0).integers(0, 255, (5, 224, 224, 3), np.uint8))
+    images = np.random.default_rng(0).integers(0, 255, (5, 224, 224, 3), np.uint8)
+    whole, without = estimate(images), estimate(images, heatmaps=False)
     joined = Estimates.concatenate([whole[:2], whole[2:]])
     assert len(whole[1:3]) == 2
     np.testing.assert_array_equal(joined.heatmaps, whole.heatmaps)
+    assert Estimates.concatenate([whole[:2], without[2:]]).heatmaps is None
 
 
-def test_auto_takes_the_best_that_is_really_used(opens: Any, model: Path) -> None:
-    opens({"cuda": "cpu", "openvino": "openvino", "cpu": "cpu"})
-    assert OnnxEngine(Settings(model=model)).info.provider == "openvino"
-
-
-def test_a_provider_asked_for_is_used_or_an_error(opens: Any, model: Path) -> None:
-    opens({"cuda": "cpu", "cpu": "cpu"})
-    with pytest.raises(StartupError, match="cuda was asked for, but onnxruntime silently took CPUExecutionProvider"):
-        OnnxEngine(Settings(model=model, provider="cuda"))
-    with pytest.raises(StartupError, match="openvino is not in the installed runtime, which has cuda, cpu"):
-        OnnxEngine(Settings(model=model, provider="openvino"))
-
-
-def test_batches_are_padded_where_a_new_size_is_slow(opens: Any, model: Path) -> None:
-    session = opens({"openvino": "openvino"})["openvino"]
-    onnx_engine = OnnxEngine(Settings(model=model, max_batch=6))
+def test_batches_are_padded_where_a_new_size_is_slow(opens: Any) -> None:
+    session = opens("openvino")
+    onnx_engine = OnnxEngine(Settings(max_batch=6))
     onnx_engine.warm_up()
     images = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
     found = onnx_engine.run(images)
@@ -104,44 +93,31 @@ def test_batches_are_padded_where_a_new_size_is_slow(opens: Any, model: Path) ->
     np.testing.assert_array_equal(found.coordinates, estimate(images).coordinates)
 
 
-def test_the_cpu_takes_every_size_and_reports_its_memory(opens: Any, model: Path) -> None:
-    session = opens({"cpu": "cpu"})["cpu"]
-    onnx_engine = OnnxEngine(Settings(model=model))
+def test_the_cpu_takes_every_size_and_reports_its_memory(opens: Any) -> None:
+    session = opens("cpu")
+    onnx_engine = OnnxEngine(Settings(threads=3))
     onnx_engine.warm_up()
     onnx_engine.run(np.zeros((3, 224, 224, 3), np.uint8))
-    assert (session.sizes, onnx_engine.largest_batch) == ([1, 3], 4)
+    assert (session.sizes, onnx_engine.largest_batch, onnx_engine.info.threads) == ([1, 3], 4, 3)
     assert onnx_engine.memory_bytes() > 2**20
+    assert onnx_engine.memory_bytes() > onnx_engine.session_bytes() >= 0
 
 
-def test_a_file_without_the_contract_is_refused(opens: Any, model: Path) -> None:
-    opens({"cpu": "cpu"}, metadata={})
-    with pytest.raises(StartupError, match="is not a model of this service: the model file lacks the metadata"):
-        OnnxEngine(Settings(model=model))
+def test_heatmaps_are_fetched_only_when_asked_for(opens: Any) -> None:
+    session = opens("cuda")
+    onnx_engine = OnnxEngine(Settings())
+    images = np.zeros((1, 224, 224, 3), np.uint8)
+    assert onnx_engine.run(images).heatmaps is None
+    assert session.outputs == ["coordinates", "covariance", "confidence"]
+    maps = onnx_engine.run(images, heatmaps=True).heatmaps
+    assert maps is not None and maps.shape == (1, 16, 28, 28)
+    assert session.outputs == list(OUTPUTS)
 
 
-def test_a_missing_and_a_broken_file_are_refused(tmp_path: Path, model: Path) -> None:
-    with pytest.raises(StartupError, match="there is no model file at"):
-        OnnxEngine(Settings(model=tmp_path / "none.onnx"))
-    with pytest.raises(StartupError, match="onnxruntime cannot load"):
-        OnnxEngine(Settings(model=model, provider="cpu"))
-
-
-@pytest.mark.parametrize(
-    ("installed", "sentence"),
-    [({"onnxruntime", "onnxruntime-gpu"}, "are installed together"), (set(), "no runtime is installed")],
-)
-def test_there_must_be_exactly_one_runtime(
-    installed: set[str], sentence: str, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "_is_installed", lambda name: name in installed)
-    with pytest.raises(StartupError, match=sentence):
-        OnnxEngine(Settings(model=model))
-
-
-def test_openvino_is_told_in_json_text_and_never_to_emulate_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "has_native_bf16", lambda: False)
-    options = engine._provider_options("openvino", 2)
-    assert options["load_config"] == '{"CPU": {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 2}}'
+def test_a_file_without_the_contract_is_refused(opens: Any) -> None:
+    opens("cpu", metadata={})
+    with pytest.raises(StartupError, match=r"model.onnx is not a model of this service: the model file lacks"):
+        OnnxEngine(Settings())
 
 
 def test_importing_the_service_loads_no_runtime() -> None:
@@ -154,7 +130,8 @@ def test_importing_the_service_loads_no_runtime() -> None:
 def test_the_shipped_model_answers_a_batch_as_it_answers_one() -> None:
     onnx_engine = OnnxEngine(Settings())
     images = np.random.default_rng(0).integers(0, 255, (2, 224, 224, 3), np.uint8)
-    both = onnx_engine.run(images)
+    both = onnx_engine.run(images, heatmaps=True)
+    assert both.heatmaps is not None
     np.testing.assert_allclose(both.heatmaps.sum((2, 3)), 1, atol=1e-3)
     np.testing.assert_allclose(onnx_engine.run(images[1:]).coordinates, both.coordinates[1:], atol=2e-3)
 

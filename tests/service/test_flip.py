@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,3 +37,8 @@ def test_mirror_images_stand_behind_the_crops() -> None:
     both = with_mirrored(crops)
     assert np.array_equal(both[:2], crops)
     assert np.array_equal(both[2:], crops[:, :, ::-1])
+
+
+def test_without_heatmaps_there_are_none_to_average() -> None:
+    heatmaps = np.full((2, 16, CELLS, CELLS), 1 / CELLS**2, np.float32)
+    assert average(replace(read(heatmaps), heatmaps=None), JOINTS).heatmaps is None

@@ -1,0 +1,133 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.contract import variant
+from service import session
+from service.problems import StartupError
+from service.session import Plan, open_session
+from service.settings import Settings
+
+
+class FakeSession:
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+
+    def get_providers(self) -> list[str]:
+        return [session.PROVIDERS[self.provider]]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A float file with its int8 and fp16 files beside it."""
+    path = tmp_path / "model.onnx"
+    for precision in ("fp32", "int8", "fp16"):
+        variant(path, precision).write_bytes(b"not a model")
+    return path
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the runtime have these providers, and let each session really use what the table says."""
+
+    def installed(native_bf16: bool = True, **uses: str) -> list[Plan]:
+        onnxruntime = pytest.importorskip("onnxruntime")
+        tried: list[Plan] = []
+
+        def make(_ort: Any, plan: Plan, _threads: int) -> FakeSession:
+            tried.append(plan)
+            return FakeSession(uses[plan.provider])
+
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [session.PROVIDERS[name] for name in uses])
+        monkeypatch.setattr(session, "has_native_bf16", lambda: native_bf16)
+        monkeypatch.setattr(session, "_make_session", make)
+        return tried
+
+    return installed
+
+
+def plan(**chosen: Any) -> tuple[str, str, str]:
+    found, _ = open_session(Settings(**chosen), threads=1)
+    return found.provider, found.precision, found.file.name
+
+
+def test_auto_takes_the_fastest_precision_of_the_best_provider_that_is_really_used(installed: Any, model: Path) -> None:
+    installed(cuda="cpu", openvino="openvino", cpu="cpu")
+    assert plan(model=model) == ("openvino", "int8", "model-int8.onnx")
+
+
+def test_a_plan_knows_whether_its_provider_is_the_one_asked_for(installed: Any, model: Path) -> None:
+    installed(cuda="cpu", openvino="openvino", cpu="cpu")
+    assert not open_session(Settings(model=model), threads=1)[0].as_asked
+    assert open_session(Settings(model=model, provider="cpu"), threads=1)[0].as_asked
+
+
+def test_without_files_for_it_auto_computes_in_floating_point(installed: Any, model: Path) -> None:
+    variant(model, "int8").unlink()
+    installed(openvino="openvino", cpu="cpu")
+    assert plan(model=model) == ("openvino", "bf16", "model.onnx")
+    assert plan(model=model, provider="cpu") == ("cpu", "fp32", "model.onnx")
+    installed(native_bf16=False, openvino="openvino", cpu="cpu")
+    assert plan(model=model) == ("openvino", "fp32", "model.onnx")
+
+
+def test_a_gpu_computes_in_float16_where_there_is_a_file(installed: Any, model: Path) -> None:
+    installed(cuda="cuda", cpu="cpu", tensorrt="tensorrt")
+    assert plan(model=model) == ("cuda", "fp16", "model-fp16.onnx")
+    assert plan(model=model, provider="tensorrt") == ("tensorrt", "fp16", "model-fp16.onnx")
+    assert plan(model=model, precision="fp32") == ("cuda", "fp32", "model.onnx")
+
+
+def test_auto_never_waits_for_tensorrt(installed: Any, model: Path) -> None:
+    tried = installed(cpu="cpu", tensorrt="tensorrt")
+    assert plan(model=model)[0] == "cpu"
+    assert [each.provider for each in tried] == ["cpu"]
+
+
+def test_a_provider_asked_for_is_used_or_an_error(installed: Any, model: Path) -> None:
+    installed(cuda="cpu", cpu="cpu")
+    with pytest.raises(StartupError, match="cuda was asked for, but onnxruntime silently took CPUExecutionProvider"):
+        plan(model=model, provider="cuda")
+    with pytest.raises(StartupError, match="openvino is not in the installed runtime, which has cuda, cpu"):
+        plan(model=model, provider="openvino")
+
+
+def test_a_precision_asked_for_is_used_or_an_error_that_says_why(installed: Any, model: Path) -> None:
+    installed(native_bf16=False, openvino="openvino", cpu="cpu")
+    assert plan(model=model, precision="fp32") == ("openvino", "fp32", "model.onnx")
+    assert plan(model=model, provider="cpu", precision="int8") == ("cpu", "int8", "model-int8.onnx")
+    with pytest.raises(StartupError, match="bf16 was asked for, but this processor would emulate it"):
+        plan(model=model, precision="bf16")
+    with pytest.raises(StartupError, match="only cuda, tensorrt can compute in it, and the provider here is cpu"):
+        plan(model=model, provider="cpu", precision="fp16")
+    variant(model, "int8").unlink()
+    with pytest.raises(StartupError, match=r"int8 was asked for, but there is no file .*model-int8.onnx"):
+        plan(model=model, precision="int8")
+
+
+def test_a_missing_and_a_broken_file_are_refused(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(StartupError, match="there is no model file at"):
+        plan(model=tmp_path / "none.onnx")
+    with pytest.raises(StartupError, match="onnxruntime cannot load"):
+        plan(model=model, provider="cpu")
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "sentence"),
+    [({"onnxruntime", "onnxruntime-gpu"}, "are installed together"), (set(), "no runtime is installed")],
+)
+def test_there_must_be_exactly_one_runtime(
+    runtimes: set[str], sentence: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_is_installed", lambda name: name in runtimes)
+    with pytest.raises(StartupError, match=sentence):
+        plan(model=model)
+
+
+@pytest.mark.parametrize(("precision", "hint"), [("bf16", "bf16"), ("fp32", "f32"), ("int8", "f32")])
+def test_openvino_is_told_its_precision_in_json_text(precision: str, hint: str) -> None:
+    options = session._provider_options(Plan("openvino", precision, Path("model.onnx")), 2)
+    told = json.loads(options["load_config"])
+    assert told == {"CPU": {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 2}}
