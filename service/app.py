@@ -12,7 +12,7 @@ from starlette.responses import Response
 from service import problems
 from service.engine import Engine, OnnxEngine
 from service.middleware import RequestMiddleware
-from service.routes import health, metrics, pose
+from service.routes import health, metrics, pose, report
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None, engine_factory: EngineFactory =
     )
     app.state.runtime = runtime
     app.add_middleware(RequestMiddleware, metrics=runtime.metrics)
-    for routes in (pose, health, metrics):
+    for routes in (pose, health, metrics, report):
         app.include_router(routes.router)
     _answer_with_problems(app, runtime)
     return app

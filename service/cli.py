@@ -1,4 +1,4 @@
-"""The command line: `dsnt-pose serve` and `dsnt-pose predict`."""
+"""The command line: `dsnt-pose serve`, `dsnt-pose predict` and `dsnt-pose report`."""
 
 import argparse
 import asyncio
@@ -14,13 +14,15 @@ from pathlib import Path
 import uvicorn
 
 from service.app import create_app
+from service.decoding import decode
 from service.drawing import overlay
 from service.engine import OnnxEngine
 from service.estimator import Estimate, Estimator
-from service.images import decode
 from service.metrics import Metrics
 from service.options import Options, parse_options
 from service.problems import ServiceError, StartupError
+from service.report import build_report, time_engine
+from service.report_formats import as_json, as_text
 from service.runtime import Runtime
 from service.schemas import answer
 from service.settings import Settings
@@ -47,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     engine = argparse.ArgumentParser(add_help=False)
     engine.add_argument("--model", metavar="FILE", help="ONNX model file (default: the shipped one)")
-    engine.add_argument("--provider", metavar="NAME", help="auto, cpu, openvino or cuda (default: auto)")
+    engine.add_argument("--provider", metavar="NAME", help="auto, cpu, openvino, cuda or tensorrt (default: auto)")
+    engine.add_argument("--precision", metavar="NAME", help="auto, int8, fp16, bf16 or fp32 (default: auto)")
     engine.add_argument("--threads", metavar="N", help="threads of the network (default: all that may be used)")
 
     serve = commands.add_parser("serve", parents=[engine], help="answer photos over HTTP")
@@ -70,11 +73,23 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the photo with the skeletons drawn")
     predict.add_argument("--json", action="store_true", help="print what POST /pose would answer")
     predict.set_defaults(command=_predict)
+
+    report = commands.add_parser("report", parents=[engine], help="time this machine and print the paper's Table 4")
+    report.add_argument("--runs", type=_at_least_one, default=50, metavar="N", help="timed runs (default: 50)")
+    report.add_argument("--json", action="store_true", help="print what GET /report would answer")
+    report.set_defaults(command=_report)
     return parser
 
 
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 def _settings(chosen: argparse.Namespace) -> Settings:
-    names = ("host", "port", "model", "provider", "threads")
+    names = ("host", "port", "model", "provider", "precision", "threads")
     return Settings.load(**{name: getattr(chosen, name, None) for name in names})
 
 
@@ -150,6 +165,14 @@ def _predict(chosen: argparse.Namespace) -> int:
         print(table(estimate, engine.info.contract.skeleton))
     if chosen.output:
         _write(chosen.output, data, estimate, settings)
+    return 0
+
+
+def _report(chosen: argparse.Namespace) -> int:
+    engine = OnnxEngine(_settings(chosen))
+    engine.warm_up()
+    report = build_report(engine, time_engine(engine, chosen.runs), "now")
+    print(as_json(report) if chosen.json else as_text(report), end="")
     return 0
 
 

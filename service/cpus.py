@@ -1,4 +1,4 @@
-"""How many processors this process may use, and what they compute natively."""
+"""What this process may use of the machine: processors, what they compute natively, and memory."""
 
 import os
 from pathlib import Path
@@ -28,6 +28,14 @@ def cgroup_quota(root: Path = _ROOT) -> float | None:
         if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]) > 0:
             return int(words[0]) / int(words[1])
     return None
+
+
+def memory_limit_bytes(root: Path = _ROOT) -> float:
+    """Memory that the control group allows, version 2 first, then 1, or the machine's where that is less."""
+    folder = root / "sys/fs/cgroup"
+    words = _words(folder / "memory.max") or _words(folder / "memory/memory.limit_in_bytes")
+    machine = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(machine, float(words[0])) if words and words[0].isdigit() else machine
 
 
 def has_native_bf16(root: Path = _ROOT) -> bool:

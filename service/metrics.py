@@ -1,5 +1,7 @@
 """Every Prometheus metric of the service, declared once. The only module that knows prometheus-client."""
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,10 +20,13 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from service.engine import EngineInfo
+from service.problems import KINDS
 
 _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _BYTES: Final = tuple(2.0**exponent for exponent in range(12, 26))
 _PIXELS: Final = (1e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7, 5e7)
+
+_RECENT_RUNS: Final = 1000
 
 STAGES: Final = ("receive", "decode", "crop", "queue", "inference", "encode")
 """Stages of a request, in order: the values of the label `stage`."""
@@ -39,6 +44,8 @@ class Metrics:
         self._declare_requests()
         self._declare_engine()
         self._declare_model()
+        self._recent_single_image: deque[float] = deque(maxlen=_RECENT_RUNS)
+        self._recent_lock = threading.Lock()
 
     def _declare_requests(self) -> None:
         self.requests = self._counter("pose_requests", "Requests answered.", "route", "code")
@@ -49,8 +56,17 @@ class Metrics:
         self.people = self._counter("pose_people", "People estimated in answers.")
         self.image_bytes = self._histogram("pose_image_bytes", "Size of a photo's file.", _BYTES)
         self.image_pixels = self._histogram("pose_image_pixels", "Pixels of a photo (width x height).", _PIXELS)
+        self._start_from_zero()
+
+    def _start_from_zero(self) -> None:
+        """Make the series that alerts divide by: Prometheus counts no step from a series that was not there."""
         for stage in STAGES:
             self.stage_seconds.labels(stage)
+        self.request_seconds.labels("/pose")
+        for code in sorted({200, *(kind.status for kind in KINDS)}):
+            self.requests.labels("/pose", str(code))
+        for kind in KINDS:
+            self.rejected.labels(kind.reason)
 
     def _declare_engine(self) -> None:
         self.batch_size = self._histogram("pose_batch_size", "Images in a batch.", (1, 2, 3, 4, 6, 8, 12, 16, 24, 32))
@@ -58,6 +74,7 @@ class Metrics:
             "pose_dropped_images", "Images dropped unseen when a batch was formed: cancelled or expired.", "reason"
         )
         self.queue_images = self._gauge("pose_queue_images", "Images that wait for the network.")
+        self.admitted = self._gauge("pose_admitted_images", "Images under way: admitted and not yet answered.")
         self.queue_limit = self._gauge(
             "pose_queue_limit_images", "Images that may be under way: the drain rate times the deadline."
         )
@@ -69,6 +86,9 @@ class Metrics:
         self.memory = self._gauge(
             "pose_inference_memory_bytes",
             "Table 4's Memory: peak resident set on a CPU, device memory since before the session on a GPU.",
+        )
+        self.memory_limit = self._gauge(
+            "pose_memory_limit_bytes", "Memory that the process may use: its control group's limit, or the machine's."
         )
         self.loop_lag = self._histogram("pose_event_loop_lag_seconds", "How late the event loop wakes up.", _SECONDS)
         self.ready = self._gauge("pose_ready", "1 when the service takes requests, else 0.")
@@ -84,6 +104,9 @@ class Metrics:
         )
         self.model_info = self._gauge(
             "pose_model_info", "The model that answers; always 1.", "name", "version", "provider", "precision"
+        )
+        self.provider_as_asked = self._gauge(
+            "pose_provider_as_asked", "1 when the provider is the one asked for (of auto: the best installed), else 0."
         )
         self.model_pckh = self._gauge(
             "pose_model_pckh", "PCKh@0.5 Total of the model, in percent, as its file tells.", "dataset"
@@ -101,6 +124,7 @@ class Metrics:
     def describe_model(self, info: EngineInfo) -> None:
         """Publish the model's name and its accuracy."""
         self.model_info.labels(info.name, info.version, info.provider, info.precision).set(1)
+        self.provider_as_asked.set(info.as_asked)
         accuracy = info.contract.accuracy
         self.model_pckh.labels(str(accuracy.get("dataset", ""))).set(float(accuracy.get("total", "nan")))
 
@@ -118,6 +142,13 @@ class Metrics:
         self.batch_size.observe(size)
         if size == 1:
             self.single_image.observe(seconds)
+            with self._recent_lock:
+                self._recent_single_image.append(seconds)
+
+    def recent_single_image_seconds(self) -> list[float]:
+        """The durations behind `pose_single_image_inference_seconds`: the last 1,000, the oldest first."""
+        with self._recent_lock:
+            return list(self._recent_single_image)
 
     def observe_joints(self, std_px: NDArray[np.floating[Any]], confidence: NDArray[np.floating[Any]]) -> None:
         """Record the joints of one person: their spread in photo pixels and their confidence."""

@@ -4,6 +4,7 @@ ServiceError                    status  reason
 ├── Malformed                      400  malformed
 ├── NotFound                       404  not_found
 ├── MethodNotAllowed               405  method_not_allowed
+├── NotAcceptable                  406  not_acceptable
 ├── SlowBody                       408  slow_body
 ├── TooLarge                       413  too_large
 ├── NotAnImage                     415  not_an_image
@@ -18,7 +19,7 @@ StartupError                    the process ends with one sentence
 
 import http
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import pydantic_core
 from starlette.exceptions import HTTPException
@@ -73,6 +74,12 @@ class MethodNotAllowed(ServiceError):
     def headers(self) -> dict[str, str]:
         """`Allow`, as HTTP wants it."""
         return {"Allow": self.allowed}
+
+
+class NotAcceptable(ServiceError):
+    """The client accepts none of the formats on offer."""
+
+    status, reason, title = 406, "not_acceptable", "Not acceptable"
 
 
 class SlowBody(ServiceError):
@@ -136,6 +143,10 @@ class DeadlineMissed(ServiceError):
     """The answer would have come too late."""
 
     status, reason, title = 503, "deadline", "Deadline missed"
+
+
+KINDS: Final[tuple[type[ServiceError], ...]] = (ServiceError, *ServiceError.__subclasses__())
+"""Every refusal that the service knows."""
 
 
 def translate(error: Exception, method: str, path: str) -> Exception:

@@ -9,16 +9,22 @@ import numpy as np
 from PIL import Image
 
 from models.crop import INPUT_SIZE
+from service.cpus import memory_limit_bytes
 from service.engine import Engine
 from service.estimator import Estimator
 from service.metrics import Metrics
 from service.options import Options
+from service.problems import NotReady
+from service.report import Report, build_report, time_engine
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 _LAG_PERIOD_SECONDS = 0.5
 _PATIENCE_SECONDS = 600.0  # for the first photo, on however slow a machine
+_START_RUNS = 10
+_START_SECONDS = 0.5  # for these runs: the start is not to wait for a report that nobody may read
+_ENOUGH_LIVE_RUNS = 20
 
 
 class Runtime:
@@ -37,9 +43,12 @@ class Runtime:
         self.metrics = Metrics()
         self.estimator: Estimator | None = None
         self.drain_until: float | None = None
+        self._engine: Engine | None = None
+        self._start_times: list[float] = []
         self._is_warm = False
         self._lag_task: asyncio.Task[None] | None = None
         self.metrics.watch({self.metrics.ready: lambda: float(self.is_ready)})
+        self.metrics.memory_limit.set(memory_limit_bytes())
 
     async def start(self, engine: Engine) -> None:
         """Warm the engine up, then send a photo the whole way; ready when both are done.
@@ -49,6 +58,8 @@ class Runtime:
         """
         await asyncio.to_thread(engine.warm_up)
         images_per_second = await self._rehearse(engine)
+        self._start_times = await asyncio.to_thread(time_engine, engine, _START_RUNS, _START_SECONDS)
+        self._engine = engine
         estimator = Estimator(self.settings, engine, self.metrics, images_per_second)
         self._watch(estimator, engine)
         estimator.start()
@@ -74,10 +85,24 @@ class Runtime:
         metrics.watch(
             {
                 metrics.queue_images: lambda: estimator.batcher.waiting_images,
+                metrics.admitted: lambda: estimator.admission.admitted_images,
                 metrics.queue_limit: lambda: estimator.admission.limit_images,
                 metrics.memory: engine.memory_bytes,
             }
         )
+
+    def report(self) -> Report:
+        """Table 4 from live traffic, or from runs timed at start while there has been too little of it.
+
+        Raises:
+            NotReady: The engine is not warm yet.
+        """
+        if self._engine is None:
+            raise NotReady("the service is still starting")
+        live = self.metrics.recent_single_image_seconds()
+        if len(live) >= _ENOUGH_LIVE_RUNS:
+            return build_report(self._engine, live, "live traffic")
+        return build_report(self._engine, self._start_times, "start")
 
     def drain(self) -> None:
         """Stop being ready; from now on the accepted requests have `drain_seconds`."""

@@ -35,8 +35,8 @@ def test_every_option_stands_in_the_readme(name: str) -> None:
 
 
 def test_every_target_of_the_readme_is_the_makefiles() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z]+)\b", README)) <= targets
+    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z0-9]+)\b", README)) <= targets
 
 
 def test_every_predict_command_is_understood() -> None:

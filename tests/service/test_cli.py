@@ -37,6 +37,29 @@ def test_predict_draws(tmp_path: Path) -> None:
         assert drawn.size == (512, 512)
 
 
+def test_report_times_single_images_and_prints_table_4(engine: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", "--runs", "7"]) == 0
+    printed = capsys.readouterr().out
+    assert engine.is_warm
+    assert engine.batches == [1] * 7
+    assert "\nDSNTr ResNet-50@28px " in printed
+    assert "\nstand-in, here " in printed
+    assert "of 7 runs: runs timed for this report" in " ".join(printed.split())
+
+
+def test_report_prints_what_the_route_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert list(report) == ["paper", "deployment", "notes"]
+    assert report["deployment"]["time"]["runs"] == 50
+
+
+def test_report_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["report", "--runs", "0"])
+    assert "0 is less than 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cpus import cgroup_quota, has_native_bf16, processor_name, usable_cpus
+from service.cpus import cgroup_quota, has_native_bf16, memory_limit_bytes, processor_name, usable_cpus
 
 
 def write(root: Path, name: str, text: str) -> None:
@@ -39,3 +39,17 @@ def test_flags_and_name_come_from_cpuinfo(tmp_path: Path) -> None:
     write(tmp_path, "proc/cpuinfo", "model name\t: Some Processor\nflags\t\t: fpu avx2 amx_bf16\n")
     assert has_native_bf16(tmp_path)
     assert processor_name(tmp_path) == "Some Processor"
+
+
+@pytest.mark.parametrize("name", ["memory.max", "memory/memory.limit_in_bytes"])
+def test_the_memory_limit_of_both_cgroup_versions(tmp_path: Path, name: str) -> None:
+    write(tmp_path, f"sys/fs/cgroup/{name}", "104857600\n")
+    assert memory_limit_bytes(tmp_path) == 100 * 2**20
+
+
+@pytest.mark.parametrize("text", ["max\n", "9223372036854771712\n"])
+def test_without_a_limit_the_machines_memory_is_the_limit(tmp_path: Path, text: str) -> None:
+    machine = memory_limit_bytes(tmp_path)
+    assert 2**28 < machine < 2**50
+    write(tmp_path, "sys/fs/cgroup/memory.max", text)
+    assert memory_limit_bytes(tmp_path) == machine

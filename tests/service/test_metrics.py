@@ -1,4 +1,8 @@
 import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
 
 from service.metrics import STAGES, Metrics
 from tests.service.standin import StandIn
@@ -45,6 +49,21 @@ def test_every_stage_is_there_before_the_first_request() -> None:
     assert all(f'pose_stage_seconds_count{{stage="{stage}"}} 0.0' in text for stage in STAGES)
 
 
+def test_every_answer_that_alerts_count_is_there_before_the_first_request() -> None:
+    value = Metrics().registry.get_sample_value
+    for code in ("200", "429", "500", "503"):
+        assert value("pose_requests_total", {"route": "/pose", "code": code}) == 0
+    assert value("pose_request_seconds_count", {"route": "/pose"}) == 0
+    assert value("pose_rejected_total", {"reason": "overloaded"}) == 0
+
+
+@pytest.mark.parametrize("as_asked", [True, False])
+def test_a_replaced_provider_is_told(as_asked: bool) -> None:
+    metrics = Metrics()
+    metrics.describe_model(replace(StandIn().info, as_asked=as_asked))
+    assert metrics.registry.get_sample_value("pose_provider_as_asked") == as_asked
+
+
 def test_only_batches_of_one_count_as_the_papers_time() -> None:
     metrics = Metrics()
     metrics.observe_batch(1, 0.02)
@@ -52,6 +71,24 @@ def test_only_batches_of_one_count_as_the_papers_time() -> None:
     value = metrics.registry.get_sample_value
     assert value("pose_single_image_inference_seconds_sum") == 0.02
     assert value("pose_batch_size_sum") == 5
+
+
+def test_the_last_thousand_single_image_runs_are_kept_while_others_come() -> None:
+    metrics = Metrics()
+
+    def observe(thread: int) -> None:
+        for index in range(600):
+            metrics.observe_batch(1, thread + index / 1000)
+            metrics.observe_batch(2, 100.0)
+            assert len(metrics.recent_single_image_seconds()) <= 1000
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(observe, range(4)))
+    kept = metrics.recent_single_image_seconds()
+    assert len(kept) == 1000
+    assert max(kept) < 100
+    metrics.observe_batch(1, 7.0)
+    assert metrics.recent_single_image_seconds() == [*kept[1:], 7.0]
 
 
 def test_the_model_is_named() -> None:

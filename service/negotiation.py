@@ -1,0 +1,41 @@
+"""Which of the media types on offer a client's `Accept` header prefers (RFC 9110, section 12.5.1)."""
+
+from collections.abc import Mapping, Sequence
+
+
+def negotiate(accept: str, offered: Sequence[str]) -> str | None:
+    """The offered media type of the highest quality; None when the client accepts none of them.
+
+    Among equals the client's order decides, then ours.
+
+    Args:
+        accept: The header's value; empty accepts anything.
+        offered: Media types without parameters, the default first.
+    """
+    qualities = _qualities(accept or "*/*")
+    order = list(qualities)
+
+    def rank(media_type: str) -> tuple[float, int]:
+        found = next((name for name in _ranges(media_type) if name in qualities), None)
+        return (0.0, 0) if found is None else (qualities[found], -order.index(found))
+
+    best = max(offered, key=rank)
+    return best if rank(best)[0] > 0 else None
+
+
+def _ranges(media_type: str) -> tuple[str, str, str]:
+    """The ranges that hold a media type, the most specific first."""
+    return media_type, f"{media_type.partition('/')[0]}/*", "*/*"
+
+
+def _qualities(accept: str) -> Mapping[str, float]:
+    """The quality of each media range; one that cannot be read has none."""
+    qualities = {}
+    for part in accept.lower().split(","):
+        name, *parameters = (word.strip() for word in part.split(";"))
+        weight = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
+        try:
+            qualities[name] = float(weight)
+        except ValueError:
+            qualities[name] = 0.0
+    return qualities

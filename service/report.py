@@ -1,0 +1,225 @@
+"""The live Table 4: the paper's seven methods as printed, and below them what this deployment measures of itself.
+
+The paper states no protocol for its Time and Memory; `Report.notes` tell ours, in every format.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.crop import INPUT_SIZE
+from service.cpus import processor_name, usable_cpus
+from service.engine import ON_GPU, Engine, EngineInfo
+
+PAPER: Final = (
+    "Nibali et al. 2018, Numerical Coordinate Regression with Convolutional Neural Networks (arXiv 1801.07372)"
+)
+COLUMNS: Final = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Total")
+"""The columns of PCKh."""
+
+Source = Literal["live traffic", "start", "now"]
+
+_RUNS_OF: Final[dict[Source, str]] = {
+    "live traffic": "the last single-image batches of live traffic",
+    "start": "runs timed when the service started, for want of traffic",
+    "now": "runs timed for this report",
+}
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class PaperRow(_Document):
+    """A row of the paper's Table 4; None where it prints none."""
+
+    method: str
+    pckh: dict[str, float] = Field(description="PCKh@0.5 on the MPII test set, percent")
+    time_ms: float | None
+    time_deviation_ms: float | None
+    memory_mib: float | None
+
+
+class MeasuredTime(_Document):
+    """Our reading of Time: forward passes over exactly one image, in milliseconds."""
+
+    mean_ms: float
+    deviation_ms: float = Field(description="standard deviation of the runs")
+    median_ms: float
+    runs: int
+    source: Source = Field(description="where the runs come from")
+
+
+class MeasuredMemory(_Document):
+    """Our reading of Memory, in MiB."""
+
+    kind: Literal["peak resident set", "device memory"]
+    total_mib: float
+    session_mib: float = Field(description="what the runtime and its session added to the process' resident set")
+
+
+class Hardware(_Document):
+    """What computed."""
+
+    processor: str
+    usable_cpus: int
+    provider: str
+    precision: str
+    threads: int
+
+
+class Deployment(_Document):
+    """This deployment's row."""
+
+    model: str
+    version: str
+    pckh: dict[str, float | None] = Field(description="as the model file tells, percent")
+    dataset: str = Field(description="the people that PCKh was measured on")
+    people: int | None
+    time: MeasuredTime
+    memory: MeasuredMemory
+    hardware: Hardware
+
+
+class Report(_Document):
+    """The live Table 4."""
+
+    paper: tuple[PaperRow, ...]
+    deployment: Deployment
+    notes: tuple[str, ...] = Field(description="where the figures come from and what they mean")
+
+
+def _paper_row(method: str, *figures: float) -> PaperRow:
+    pckh, (mean, deviation, memory) = figures[:8], figures[8:] or (None, None, None)
+    return PaperRow(
+        method=method,
+        pckh=dict(zip(COLUMNS, pckh, strict=True)),
+        time_ms=mean,
+        time_deviation_ms=deviation,
+        memory_mib=memory,
+    )
+
+
+TABLE_4: Final = (
+    _paper_row("Tompson et al.", 96.1, 91.9, 83.9, 77.8, 80.9, 72.3, 64.8, 82.0),
+    _paper_row("Rafi et al.", 97.2, 93.9, 86.4, 81.3, 86.8, 80.6, 73.4, 86.3, 27.6, 0.1, 2768),
+    _paper_row("Wei et al.", 97.8, 95.0, 88.7, 84.0, 88.4, 82.8, 79.4, 88.5, 106.8, 0.2, 5832),
+    _paper_row("Bulat et al.", 97.9, 95.1, 89.9, 85.3, 89.4, 85.7, 81.7, 89.7, 41.3, 0.2, 1432),
+    _paper_row("Newell et al.", 98.2, 96.3, 91.2, 87.1, 90.1, 87.4, 83.6, 90.9, 60.5, 0.1, 1229),
+    _paper_row("Yang et al.", 98.5, 96.7, 92.5, 88.7, 91.1, 88.6, 86.0, 92.0, 194.6, 76.8, 1476),
+    _paper_row("DSNTr ResNet-50@28px", 97.8, 96.0, 90.0, 84.3, 89.8, 85.2, 79.7, 89.5, 18.6, 0.5, 636),
+)
+"""The paper's Table 4 as printed: Head to Total, time and its deviation in ms, memory in MiB."""
+
+
+def noise(size_px: int = INPUT_SIZE) -> NDArray[np.uint8]:
+    """A batch of one image of noise, uint8 [1, size, size, 3], the same each time."""
+    return np.random.default_rng(0).integers(0, 256, (1, size_px, size_px, 3), np.uint8)
+
+
+def time_runs(run: Callable[[], object], runs: int, seconds: float = math.inf) -> list[float]:
+    """Seconds of each of `runs` warm runs; none begins once they have taken `seconds` together."""
+    times: list[float] = []
+    while len(times) < runs and sum(times) < seconds:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def time_engine(engine: Engine, runs: int, seconds: float = math.inf) -> list[float]:
+    """`time_runs` of a warm engine, on exactly one image."""
+    image = noise()
+    return time_runs(lambda: engine.run(image), runs, seconds)
+
+
+def summarise(seconds: Sequence[float], source: Source) -> MeasuredTime:
+    """Mean, standard deviation and median of at least one run."""
+    return MeasuredTime(
+        mean_ms=round(statistics.fmean(seconds) * 1000, 3),
+        deviation_ms=round(statistics.stdev(seconds) * 1000, 3) if len(seconds) > 1 else 0.0,
+        median_ms=round(statistics.median(seconds) * 1000, 3),
+        runs=len(seconds),
+        source=source,
+    )
+
+
+def build_report(engine: Engine, seconds: Sequence[float], source: Source) -> Report:
+    """Table 4 with this deployment's row.
+
+    Args:
+        engine: The network, warm.
+        seconds: Durations of its runs on exactly one image, at least one.
+        source: Where these runs come from.
+    """
+    info, accuracy = engine.info, engine.info.contract.accuracy
+    deployment = Deployment(
+        model=info.name,
+        version=info.version,
+        pckh=_pckh(accuracy.get("per_joint"), accuracy.get("total")),
+        dataset=str(accuracy.get("dataset", "unknown people")),
+        people=_whole(accuracy.get("people")),
+        time=summarise(seconds, source),
+        memory=_memory(engine),
+        hardware=_hardware(info),
+    )
+    return Report(paper=TABLE_4, deployment=deployment, notes=_notes(deployment))
+
+
+def _pckh(per_joint: Any, total: Any) -> dict[str, float | None]:
+    told = {**per_joint, "Total": total} if isinstance(per_joint, dict) else {"Total": total}
+    return {column: _finite(told.get(column)) for column in COLUMNS}
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _memory(engine: Engine) -> MeasuredMemory:
+    return MeasuredMemory(
+        kind="device memory" if engine.info.provider in ON_GPU else "peak resident set",
+        total_mib=round(engine.memory_bytes() / 2**20, 1),
+        session_mib=round(engine.session_bytes() / 2**20, 1),
+    )
+
+
+def _hardware(info: EngineInfo) -> Hardware:
+    return Hardware(
+        processor=processor_name(),
+        usable_cpus=usable_cpus(),
+        provider=info.provider,
+        precision=info.precision,
+        threads=info.threads,
+    )
+
+
+def _notes(here: Deployment) -> tuple[str, ...]:
+    hardware = here.hardware
+    memory = {
+        "peak resident set": "the peak resident set of the whole process",
+        "device memory": "device memory by NVML less its value before the session was made",
+    }[here.memory.kind]
+    people = "an unknown number of" if here.people is None else here.people
+    return (
+        f"The seven methods are as printed in Table 4 of {PAPER}: PCKh@0.5 on the MPII test set, no flips or scales. "
+        "The paper states neither a protocol for time and memory nor the card that they were measured on; "
+        "it trained on a Titan X.",
+        f"{here.model} is measured here, by a protocol of our own, on {hardware.processor} (usable CPUs: "
+        f"{hardware.usable_cpus}), provider {hardware.provider}, {hardware.precision}, threads: {hardware.threads}.",
+        "Time: one warm forward pass over exactly one image, with input copy and read-back; the passes of flip and "
+        "refine are not added up. Mean ± standard deviation (median in brackets) of "
+        f"{here.time.runs} runs: {_RUNS_OF[here.time.source]}.",
+        f"Memory: {memory} (in brackets, what the runtime and its session added to the resident set).",
+        f"PCKh@0.5 of {here.model} is what its file tells, on other people than the seven methods': "
+        f"{here.dataset}, {people} people.",
+    )

@@ -1,0 +1,50 @@
+"""`GET /report`: the live Table 4 for people and for programs."""
+
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from service.negotiation import negotiate
+from service.problems import MEDIA_TYPE, NotAcceptable
+from service.report import Report
+from service.report_formats import as_html, as_json, as_text
+from service.runtime import Runtime
+from service.schemas import Problem
+
+router = APIRouter(tags=["report"])
+
+_FORMATS: Final[dict[str, Callable[[Report], str]]] = {
+    "text/plain": as_text,
+    "application/json": as_json,
+    "text/html": as_html,
+}
+
+# The page holds its own style and asks for nothing else.
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+_REFUSALS: Final = {406: "No format that the client accepts.", 503: "Still starting."}
+
+
+@router.get(
+    "/report",
+    summary="The paper's Table 4 with this deployment's row",
+    response_model=Report,
+    responses={
+        200: {"description": "In the format that `Accept` prefers.", "content": {kind: {} for kind in _FORMATS}},
+        **{
+            status: {"description": told, "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+            for status, told in _REFUSALS.items()
+        },
+    },
+)
+async def report(request: Request) -> Response:
+    """Accuracy, time and memory: the paper's seven methods as printed, and this deployment from its live traffic."""
+    runtime: Runtime = request.app.state.runtime
+    accept = ",".join(request.headers.getlist("accept"))
+    media_type = negotiate(accept, tuple(_FORMATS))
+    if media_type is None:
+        raise NotAcceptable(f"the report comes as {', '.join(_FORMATS)}, not as {accept[:200]}")
+    headers = {"Vary": "Accept", "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+    return Response(_FORMATS[media_type](runtime.report()), headers=headers, media_type=media_type)

@@ -1,0 +1,58 @@
+"""Servers that compute nothing: the service with a network that answers at once, and a bare echo.
+
+`python -m uvicorn --factory tests.benchmarks.noop:service` and `python -m uvicorn tests.benchmarks.noop:echo`.
+"""
+
+import logging
+
+import numpy as np
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from starlette.types import Receive, Scope, Send
+
+from service.app import create_app
+from service.engine import EngineInfo, Estimates
+from tests.contracts import make_contract
+
+
+class NoNetwork:
+    """An engine that finds every joint in the crop's middle, without looking."""
+
+    info = EngineInfo("no network", "1", "none", "none", 1, make_contract())
+    largest_batch = 4
+
+    def __init__(self) -> None:
+        heatmaps = np.full((self.largest_batch, 16, 28, 28), 1 / 28**2, np.float32)
+        zeros = np.zeros((self.largest_batch, 16, 3), np.float32)
+        self._estimates = Estimates(zeros[..., :2], zeros, zeros[..., 0], heatmaps)
+
+    def warm_up(self) -> None:
+        pass
+
+    def run(self, images: NDArray[np.uint8], heatmaps: bool = False) -> Estimates:
+        return self._estimates[: len(images)]
+
+    def memory_bytes(self) -> float:
+        return 0.0
+
+    def session_bytes(self) -> float:
+        return 0.0
+
+
+def service() -> FastAPI:
+    """The whole service but for its network; it logs as `dsnt-pose serve` does."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    return create_app(engine_factory=lambda _: NoNetwork())
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a request's body back."""
+    if scope["type"] != "http":
+        return
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
