@@ -24,6 +24,7 @@ from service.problems import DeadlineMissed, InferenceFailed, NotReady, ServiceE
 _log = logging.getLogger(__name__)
 
 _NEWEST_SHARE: Final = 0.2  # of the last batch in the averaged drain rate
+_MOST_FAILURES: Final = 10  # runs in a row: one photo may be at fault, not ten
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Batcher:
         self._open: set[_Request] = set()
         self._closed = False
         self._busy_since: float | None = None
+        self._failures = 0
         self._rate = images_per_second
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
@@ -107,10 +109,10 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs and its present batch has not been running for too long."""
+        """Whether the thread runs, does not hang in its present batch, and has not failed ten times in a row."""
         busy_since = self._busy_since
         stalled = busy_since is not None and time.monotonic() - busy_since > self._stall_seconds
-        return self._thread.is_alive() and not stalled
+        return self._thread.is_alive() and not stalled and self._failures < _MOST_FAILURES
 
     @property
     def images_per_second(self) -> float:
@@ -223,12 +225,14 @@ class Batcher:
 
     def _run(self, images: NDArray[np.uint8], heatmaps: bool) -> Estimates:
         start = self._busy_since = time.monotonic()
+        self._failures += 1
         try:
             estimates = self._engine.run(images, heatmaps)
         finally:
             self._busy_since = None
         if len(estimates) != len(images):
             raise RuntimeError(f"the engine answered {len(estimates)} of {len(images)} images")
+        self._failures = 0
         self._record(len(images), time.monotonic() - start)
         return estimates
 

@@ -132,6 +132,18 @@ def test_a_dying_thread_answers_all_who_wait(batcher: Batcher, engine: StandIn) 
         batcher.submit(crops(1), soon())
 
 
+def test_an_engine_that_only_fails_is_noticed_and_one_good_run_clears_it(batcher: Batcher, engine: StandIn) -> None:
+    engine.fails_on = lambda _: RuntimeError("bad")
+    for _ in range(5):  # each is tried twice: in its batch and alone
+        assert batcher.is_alive
+        with pytest.raises(InferenceFailed):
+            batcher.submit(crops(1), soon()).result(20)
+    assert not batcher.is_alive
+    engine.fails_on = lambda _: None
+    assert is_answer_to(batcher.submit(crops(1), soon()), crops(1))
+    assert batcher.is_alive
+
+
 def test_a_batch_that_never_ends_is_noticed(engine: StandIn, metrics: Metrics) -> None:
     batcher = Batcher(engine, metrics, stall_seconds=0.01)
     batcher.start()
