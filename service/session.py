@@ -137,7 +137,7 @@ def _make_session(ort: Any, plan: Plan, threads: int) -> Any:
     if plan.provider in ("cuda", "tensorrt") and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     try:
-        provider = (PROVIDERS[plan.provider], _provider_options(plan, threads))
+        provider = (PROVIDERS[plan.provider], provider_options(plan, threads))
         session = ort.InferenceSession(plan.file, options, providers=[provider])
     except Exception as error:  # onnxruntime raises classes of its own for each kind of broken file
         told = str(error).strip().splitlines()[0]
@@ -146,7 +146,7 @@ def _make_session(ort: Any, plan: Plan, threads: int) -> Any:
     return session
 
 
-def _provider_options(plan: Plan, threads: int) -> dict[str, str]:
+def provider_options(plan: Plan, threads: int) -> dict[str, str]:
     """Options of a provider.
 
     OpenVINO computes in float32 unless told otherwise, takes `load_config` as JSON text only, and leaves the work to

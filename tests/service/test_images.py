@@ -7,11 +7,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from models.contract import SHIPPED_MODEL
 from models.crop import OUTSIDE_COLOUR, Box, Crop
 from service.decoding import decode
+from service.engine import OnnxEngine
 from service.images import cut, prepare, recut
 from service.options import LARGEST_BOX_PX
 from service.problems import BadOption
+from service.settings import Settings
 
 LIMIT = 50_000_000
 RED = (255, 0, 0)
@@ -143,3 +146,14 @@ def test_a_large_photo_is_not_kept_while_it_waits(encode: Encode) -> None:
     again = recut(png, prepared, [Crop(50, 50, 1000)], LIMIT)
     assert (again.pixels == RED).all()
     assert recut(png, again, [Crop(50, 50, 1000)], LIMIT) is again
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="the model file is not here")
+def test_joints_of_a_12_megapixel_photo_do_not_depend_on_its_reduction(astronaut: bytes, encode: Encode) -> None:
+    large = encode(decode(astronaut, LIMIT).resize((4000, 3000), Image.Resampling.BICUBIC), "JPEG", quality=90)
+    reduced = prepare(large, (), LIMIT)
+    full = cut(decode(large, LIMIT), Crop.whole(4000, 3000))
+    engine = OnnxEngine(Settings())
+    moved = engine.run(reduced.pixels).coordinates - engine.run(full[None]).coordinates
+    assert np.linalg.norm(moved, axis=-1).max() * 112 < 1

@@ -128,6 +128,6 @@ def test_there_must_be_exactly_one_runtime(
 
 @pytest.mark.parametrize(("precision", "hint"), [("bf16", "bf16"), ("fp32", "f32"), ("int8", "f32")])
 def test_openvino_is_told_its_precision_in_json_text(precision: str, hint: str) -> None:
-    options = session._provider_options(Plan("openvino", precision, Path("model.onnx")), 2)
+    options = session.provider_options(Plan("openvino", precision, Path("model.onnx")), 2)
     told = json.loads(options["load_config"])
     assert told == {"CPU": {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 2}}

@@ -1,0 +1,63 @@
+"""The photos that are sent: one person, small and large, with and without a box."""
+
+import io
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from models.crop import Box
+from tests.benchmarks.wire import Call
+
+_ASTRONAUT: Final = Path(__file__).parents[1] / "photos" / "astronaut.jpg"
+_PART: Final = (0, 0, 512, 384)  # of the photo, in the cameras' format of 4:3
+_PERSON: Final = (60, 10, 300, 374)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of one person.
+
+    Attributes:
+        name: Its size in pixels, and whether a box comes with it.
+        data: JPEG of quality 90.
+        boxes: The person's box in photo pixels, or none: the whole photo is asked for.
+    """
+
+    name: str
+    data: bytes
+    boxes: tuple[Box, ...]
+
+    @property
+    def call(self) -> Call:
+        """The request to our service."""
+        boxes = ";".join(f"{box.x:g},{box.y:g},{box.width:g},{box.height:g}" for box in self.boxes)
+        return Call(f"/pose?boxes={boxes}" if boxes else "/pose", self.data)
+
+
+@cache
+def small_photo() -> Photo:
+    """640 x 480 pixels, with a box: the photo of most figures."""
+    return _photo(640, 480)
+
+
+@cache
+def large_photo() -> Photo:
+    """4000 x 3000 pixels, with a box."""
+    return _photo(4000, 3000)
+
+
+def whole(photo: Photo) -> Photo:
+    """The same photo without its box."""
+    return Photo(photo.name.replace("a box", "whole"), photo.data, ())
+
+
+def _photo(width: int, height: int) -> Photo:
+    scale = width / _PART[2]
+    with Image.open(_ASTRONAUT) as astronaut:
+        photo = astronaut.crop(_PART).resize((width, height), Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    photo.save(file, "JPEG", quality=90)
+    return Photo(f"{width} x {height}, a box", file.getvalue(), (Box(*(side * scale for side in _PERSON)),))

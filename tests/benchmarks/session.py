@@ -1,0 +1,103 @@
+"""The bare session: what every figure over HTTP is compared with, and the witness that the machine kept its pace."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from service.engine import Engine, OnnxEngine, buckets
+from service.images import prepare
+from service.settings import Settings
+from tests.benchmarks.photos import small_photo
+
+STEADY: Final = 0.05
+"""A pass counts when the session's times before and after it differ by no more than this share."""
+
+_ATTEMPTS: Final = 2
+_FEWEST_RUNS: Final = 5
+_LOOK: Final = 0.1  # of a pass' time, before and after it, for the session
+_WINDOW: Final = 0.65  # of a pass' time; the rest is its warm-up, and starting the generator
+
+
+@dataclass(frozen=True)
+class BatchTime:
+    """Runs with batches of one size.
+
+    Attributes:
+        batch: Images in a run.
+        runs: How many were timed.
+        median_ms: Wall time of a run.
+        images_per_second: By the median.
+        cpu_ms: Processor time of an image.
+    """
+
+    batch: int
+    runs: int
+    median_ms: float
+    images_per_second: float
+    cpu_ms: float
+
+
+def time_batches(engine: Engine, seconds: float) -> list[BatchTime]:
+    """Time each size of batch that the engine is given, 1, 2, 4, ... up to its largest, in `seconds` altogether."""
+    sizes = buckets(engine.largest_batch)
+    return [time_batch(engine, size, seconds / len(sizes)) for size in sizes]
+
+
+def time_batch(engine: Engine, size: int, seconds: float) -> BatchTime:
+    """Time runs of one size for a while, and no fewer than five; the first is not counted."""
+    photo = small_photo()
+    pixels = np.repeat(prepare(photo.data, photo.boxes, Settings.load().max_pixels).pixels, size, axis=0)
+    engine.run(pixels)
+    times: list[float] = []
+    start, cpu_start = time.perf_counter(), time.process_time()
+    while len(times) < _FEWEST_RUNS or time.perf_counter() < start + seconds:
+        begin = time.perf_counter()
+        engine.run(pixels)
+        times.append(time.perf_counter() - begin)
+    cpu_seconds = time.process_time() - cpu_start
+    median = statistics.median(times)
+    return BatchTime(size, len(times), median * 1000, size / median, cpu_seconds * 1000 / size / len(times))
+
+
+class Witness:
+    """A session like the service's in this process; it sleeps while the service works.
+
+    Args:
+        settings: As the service's.
+        pass_seconds: For one pass, all told.
+    """
+
+    def __init__(self, settings: Settings, pass_seconds: float) -> None:
+        self.engine = OnnxEngine(settings)
+        self.engine.warm_up()
+        self.window_seconds = _WINDOW * pass_seconds
+        self._look_seconds = _LOOK * pass_seconds
+
+    def engine_names(self) -> dict[str, Any]:
+        """What computes, for the results."""
+        info = self.engine.info
+        return {"provider": info.provider, "precision": info.precision, "threads": info.threads}
+
+    def steadily(self, measure: Callable[[float], dict[str, Any]]) -> dict[str, Any]:
+        """One pass: figures taken between two looks at the session; once more where these differ too much.
+
+        Args:
+            measure: Takes the figures; given the seconds of its window.
+        """
+        figures: dict[str, Any] = {}
+        for _ in range(_ATTEMPTS):
+            before = self._look()
+            figures = measure(self.window_seconds)
+            after = self._look()
+            is_steady = abs(after / before - 1) <= STEADY
+            figures |= {"session_before_ms": before, "session_after_ms": after, "steady": is_steady}
+            if is_steady:
+                break
+        return figures
+
+    def _look(self) -> float:
+        return time_batch(self.engine, 1, self._look_seconds).median_ms
