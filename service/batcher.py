@@ -1,7 +1,7 @@
 """Many requests -> one batch -> many answers: one thread that owns the engine and its queue.
 
-Natural batching: the moment the engine is free, its thread takes whatever waits, up to the largest batch. No timer
-runs, and a lonely request never waits for company. The unit is the image, so a request may spread over batches; its
+Natural batching: the moment the engine is free, its thread takes whatever waits, up to the largest batch that runs at
+full speed. No timer runs, and a lonely request never waits for company. The unit is the image, so a request may spread over batches; its
 answer is put together in order.
 """
 
@@ -48,6 +48,11 @@ class _Request:
     started: float = 0.0
     taken: int = 0
     parts: list[Estimates] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Images that wait."""
+        return len(self.images) - self.taken
 
     def fail(self, error: ServiceError) -> None:
         with contextlib.suppress(InvalidStateError):
@@ -123,7 +128,7 @@ class Batcher:
     def waiting_images(self) -> int:
         """Images that wait for the engine."""
         with self._changed:
-            return sum(len(request.images) - request.taken for request in self._waiting)
+            return sum(request.left for request in self._waiting)
 
     def submit(self, images: NDArray[np.uint8], deadline: float, heatmaps: bool = False) -> "Future[Served]":
         """Queue a request's crops, uint8 [N, 224, 224, 3].
@@ -174,19 +179,19 @@ class Batcher:
                 self._changed.wait()
 
     def _form_batch(self) -> list[_Slice]:
+        """What the engine takes next: a size that it need not pad, since it would compute the padding."""
+        self._waiting = deque(request for request in self._waiting if not self._is_dropped(request))
+        waiting = sum(request.left for request in self._waiting)
+        room = max((size for size in self._engine.batch_sizes if size <= waiting), default=0)
         batch: list[_Slice] = []
-        room = self._engine.largest_batch
-        while self._waiting and room:
+        while room:
             request = self._waiting[0]
-            if self._is_dropped(request):
-                self._waiting.popleft()
-                continue
             part = request.images[request.taken : request.taken + room]
             batch.append(_Slice(request, part))
             request.started = request.started or time.monotonic()
             request.taken += len(part)
             room -= len(part)
-            if request.taken == len(request.images):
+            if not request.left:
                 self._waiting.popleft()
         return batch
 
@@ -196,7 +201,7 @@ class Batcher:
         if not expired and not request.future.done():
             return False
         reason = "expired" if expired else "cancelled"
-        self._metrics.dropped.labels(reason).inc(len(request.images) - request.taken)
+        self._metrics.dropped.labels(reason).inc(request.left)
         request.fail(DeadlineMissed("the deadline passed while the photo waited for the network"))
         return True
 

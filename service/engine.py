@@ -86,14 +86,14 @@ class Engine(Protocol):
         """What computes."""
 
     @property
-    def largest_batch(self) -> int:
-        """Most images that `run` takes at once."""
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Sizes of batch that run at full speed, ascending from 1; `run` takes any size up to the last."""
 
     def warm_up(self) -> None:
         """Run every batch size that would be slow the first time."""
 
     def run(self, images: NDArray[np.uint8], heatmaps: bool = False) -> Estimates:
-        """Estimate joints in crops, uint8 [N, 224, 224, 3] with 1 <= N <= `largest_batch`.
+        """Estimate joints in crops, uint8 [N, 224, 224, 3] with 1 <= N <= `batch_sizes[-1]`.
 
         Heatmaps are 99 % of the answer's bytes, so they are copied out only when asked for.
         """
@@ -126,9 +126,9 @@ class OnnxEngine:
         self._info = EngineInfo(
             contract.name, contract.version, plan.provider, plan.precision, threads, contract, plan.as_asked
         )
-        self._largest_batch = settings.max_batch or (32 if plan.provider in ON_GPU else 4)
-        # OpenVINO and TensorRT compile the network anew for each batch size.
-        self._buckets = buckets(self._largest_batch) if plan.provider in ("openvino", "tensorrt") else ()
+        largest = settings.max_batch or (32 if plan.provider in ON_GPU else 4)
+        self._compiles = plan.provider in ("openvino", "tensorrt")  # the network anew for each size of batch
+        self._batch_sizes = buckets(largest) if self._compiles else tuple(range(1, largest + 1))
         _log.info("%s on %s (%s), %d threads", contract.name, plan.provider, plan.precision, threads)
 
     def _read_contract(self, path: Path) -> Contract:
@@ -145,21 +145,21 @@ class OnnxEngine:
         return self._info
 
     @property
-    def largest_batch(self) -> int:
-        """Most images that `run` takes at once."""
-        return self._largest_batch
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Sizes of batch that run at full speed, ascending from 1; `run` takes any size up to the last."""
+        return self._batch_sizes
 
     def warm_up(self) -> None:
         """Run once with each batch size that the provider would otherwise prepare during a request."""
-        for size in self._buckets or (1,):
+        for size in self._batch_sizes if self._compiles else (1,):
             start = time.perf_counter()
             self.run(np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
             _log.info("warmed up batch %d in %.2f s", size, time.perf_counter() - start)
 
     def run(self, images: NDArray[np.uint8], heatmaps: bool = False) -> Estimates:
-        """Estimate joints in crops, uint8 [N, 224, 224, 3]; padded to a warm batch size where that is faster."""
+        """Estimate joints in crops, uint8 [N, 224, 224, 3]; padded to the next size that runs at full speed."""
         count = len(images)
-        size = next((bucket for bucket in self._buckets if bucket >= count), count)
+        size = next(size for size in self._batch_sizes if size >= count)
         if size > count:
             images = np.concatenate([images, np.zeros((size - count, *images.shape[1:]), np.uint8)])
         binding = self._session.io_binding()

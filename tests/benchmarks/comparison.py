@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.cpus import usable_cpus
-from service.session import PROVIDERS, provider_options, open_session
+from service.session import PROVIDERS, open_session, provider_options
 from service.settings import Settings
 from tests.benchmarks import load
 from tests.benchmarks.environments import PEERS_FOLDER, python_of

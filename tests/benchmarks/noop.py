@@ -19,11 +19,11 @@ class NoNetwork:
     """An engine that finds every joint in the crop's middle, without looking."""
 
     info = EngineInfo("no network", "1", "none", "none", 1, make_contract())
-    largest_batch = 4
+    batch_sizes = (1, 2, 3, 4)
 
     def __init__(self) -> None:
-        heatmaps = np.full((self.largest_batch, 16, 28, 28), 1 / 28**2, np.float32)
-        zeros = np.zeros((self.largest_batch, 16, 3), np.float32)
+        heatmaps = np.full((self.batch_sizes[-1], 16, 28, 28), 1 / 28**2, np.float32)
+        zeros = np.zeros((self.batch_sizes[-1], 16, 3), np.float32)
         self._estimates = Estimates(zeros[..., :2], zeros, zeros[..., 0], heatmaps)
 
     def warm_up(self) -> None:

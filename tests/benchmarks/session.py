@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.engine import Engine, OnnxEngine, buckets
+from service.engine import Engine, OnnxEngine
 from service.images import prepare
 from service.settings import Settings
 from tests.benchmarks.photos import small_photo
@@ -42,8 +42,8 @@ class BatchTime:
 
 
 def time_batches(engine: Engine, seconds: float) -> list[BatchTime]:
-    """Time each size of batch that the engine is given, 1, 2, 4, ... up to its largest, in `seconds` altogether."""
-    sizes = buckets(engine.largest_batch)
+    """Time each size of batch that runs at full speed, in `seconds` altogether."""
+    sizes = engine.batch_sizes
     return [time_batch(engine, size, seconds / len(sizes)) for size in sizes]
 
 

@@ -28,9 +28,9 @@ def estimate(images: NDArray[np.uint8], heatmaps: bool = True) -> Estimates:
 class StandIn:
     """An engine that can be held up (`gate`), told to fail (`fails_on`), and asked what it was given (`batches`)."""
 
-    def __init__(self, largest_batch: int = 4) -> None:
+    def __init__(self, batch_sizes: tuple[int, ...] = (1, 2, 3, 4)) -> None:
         self.info = EngineInfo("stand-in", "1", "cpu", "fp32", 2, make_contract())
-        self.largest_batch = largest_batch
+        self.batch_sizes = batch_sizes
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[int] = []

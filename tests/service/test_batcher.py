@@ -51,7 +51,7 @@ def hold(batcher: Batcher, engine: StandIn) -> "Future[Served]":
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=8), st.integers(1, 8))
 def test_each_caller_gets_its_own_answer_in_order(asked: list[tuple[int, bool]], largest: int) -> None:
-    engine = StandIn(largest)
+    engine = StandIn(tuple(range(1, largest + 1)))
     batcher = Batcher(engine, Metrics(), stall_seconds=20)
     batcher.start()
     first = hold(batcher, engine)
@@ -62,6 +62,19 @@ def test_each_caller_gets_its_own_answer_in_order(asked: list[tuple[int, bool]],
     assert is_answer_to(first, crops(1, seed=99))
     total = sum(size for size, _ in asked)
     assert engine.batches[1:] == [min(largest, total - begin) for begin in range(0, total, largest)]
+    batcher.close(20)
+
+
+@pytest.mark.parametrize(("waiting", "batches"), [(3, [2, 1]), (7, [4, 2, 1]), (9, [4, 4, 1])])
+def test_no_batch_needs_padding(waiting: int, batches: list[int], metrics: Metrics) -> None:
+    engine = StandIn((1, 2, 4))
+    batcher = Batcher(engine, metrics, stall_seconds=20)
+    batcher.start()
+    hold(batcher, engine)
+    future = batcher.submit(crops(waiting), soon())
+    engine.gate.set()
+    assert is_answer_to(future, crops(waiting))
+    assert engine.batches[1:] == batches
     batcher.close(20)
 
 

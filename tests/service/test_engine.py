@@ -98,7 +98,7 @@ def test_the_cpu_takes_every_size_and_reports_its_memory(opens: Any) -> None:
     onnx_engine = OnnxEngine(Settings(threads=3))
     onnx_engine.warm_up()
     onnx_engine.run(np.zeros((3, 224, 224, 3), np.uint8))
-    assert (session.sizes, onnx_engine.largest_batch, onnx_engine.info.threads) == ([1, 3], 4, 3)
+    assert (session.sizes, onnx_engine.batch_sizes, onnx_engine.info.threads) == ([1, 3], (1, 2, 3, 4), 3)
     assert onnx_engine.memory_bytes() > 2**20
     assert onnx_engine.memory_bytes() > onnx_engine.session_bytes() >= 0
 
