@@ -1,0 +1,23 @@
+"""The service with an engine that dies when told to, for test_deployment.py: `touch /tmp/die` in its container."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import uvicorn
+from numpy.typing import NDArray
+
+from service.app import create_app
+from service.engine import Estimates, OnnxEngine
+
+
+class Mortal(OnnxEngine):
+    def run(self, images: NDArray[np.uint8], heatmaps: bool = False) -> Estimates:
+        if Path("/tmp/die").exists():
+            raise SystemExit("told to die")
+        return super().run(images, heatmaps)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    uvicorn.run(create_app(engine_factory=Mortal), host="0.0.0.0", port=8000, log_config=None, access_log=False)
