@@ -1,8 +1,8 @@
 """Many requests -> one batch -> many answers: one thread that owns the engine and its queue.
 
 Natural batching: the moment the engine is free, its thread takes whatever waits, up to the largest batch that runs at
-full speed. No timer runs, and a lonely request never waits for company. The unit is the image, so a request may spread over batches; its
-answer is put together in order.
+full speed. No timer runs, and a lonely request never waits for company. The unit is the image, so a request may spread
+over batches; its answer is put together in order.
 """
 
 import contextlib

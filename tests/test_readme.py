@@ -8,6 +8,7 @@ import pytest
 
 from service import options
 from service.cli import _parser
+from service.metrics import Metrics
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +33,15 @@ def test_every_setting_stands_in_the_readme_with_its_default() -> None:
 @pytest.mark.parametrize("name", options.NAMES)
 def test_every_option_stands_in_the_readme(name: str) -> None:
     assert f"\n| `{name}` |" in README
+
+
+def test_every_metric_stands_in_the_readme_with_its_meaning() -> None:
+    ours = [family for family in Metrics().registry.collect() if family.name.startswith("pose_")]
+    for family in ours:
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        row = rf"^\| `{name}(\{{[a-z,]+\}})?` \| {family.type} \| {re.escape(family.documentation)} \|$"
+        assert re.search(row, README, re.MULTILINE), name
+    assert len(re.findall(r"^\| `pose_", README, re.MULTILINE)) == len(ours)
 
 
 def test_every_target_of_the_readme_is_the_makefiles() -> None:
