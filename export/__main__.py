@@ -38,7 +38,9 @@ LICENCE: Final = (
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m export", description=__doc__.partition("\n")[0])
-    parser.add_argument("weights", type=Path, help="a checkpoint, .safetensors or .onnx file")
+    parser.add_argument(
+        "weights", type=Path, nargs="+", help="a checkpoint, .safetensors or .onnx file; the mean is taken of several"
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
     parser.add_argument("--images-seen", type=int, required=True, help="crops that the weights were trained on")
     parser.add_argument("--name", default=SHIPPED_MODEL.stem)
@@ -89,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; the exit status is 1 where the file would not say what torch says."""
     options = parse_options(arguments)
     network = PoseNetwork()
-    load_weights(network, options.weights)
+    load_weights(network, *options.weights)
     people = [person for person in read_people(options.data, [DEVELOPMENT]) if person.head_size is not None]
     mpii = [person for person in people if person.source == "mpii"]
     views = mpii + [person for person in people if person.source != "mpii"] + half_bodies(people)

@@ -31,12 +31,26 @@ def read_weights(path: Path) -> StateDict:
     return readers[path.suffix](path)
 
 
-def load_weights(network: PoseNetwork, path: Path) -> None:
-    """Fill a network from a file; a heatmap convolution that the file lacks (ImageNet weights) keeps its start.
+def load_weights(network: PoseNetwork, *paths: Path) -> None:
+    """Fill a network from a file, or with the mean of several files' weights.
+
+    Weights of one run at different times, or of runs from one start, lie close enough for their mean to be better than
+    each (Wortsman et al. 2022, "Model soups", arXiv 2203.05482). A heatmap convolution that the files lack (ImageNet
+    weights) keeps its start.
 
     Raises:
-        ValueError: The file lacks other weights of the network, or one has another shape.
+        ValueError: A file lacks other weights of the network, or one has another shape.
     """
+    states = [_matching(network, path) for path in paths]
+    mean = {
+        name: sum(state[name] for state in states) / len(states) if value.is_floating_point() else value
+        for name, value in states[0].items()
+    }
+    network.load_state_dict(mean, strict=False)
+
+
+def _matching(network: PoseNetwork, path: Path) -> StateDict:
+    """The weights in a file that the network has; an error where it lacks some, or they do not fit."""
     own = network.state_dict()
     state = {name: value for name, value in read_weights(path).items() if name in own}
     missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked") and n != "heatmap.weight"]
@@ -45,7 +59,7 @@ def load_weights(network: PoseNetwork, path: Path) -> None:
         raise ValueError(
             f"{path} is not of this network: {len(missing)} tensors missing, {len(wrong)} of another shape"
         )
-    network.load_state_dict(state, strict=False)
+    return state
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:

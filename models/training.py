@@ -2,7 +2,7 @@
 
 Read it from top to bottom: options, data, optimiser, loop. A run is a few stages of growing crops under one cosine of
 the learning rate. It checkpoints into `--out` and goes on from there when the same command is given again; `log.csv`
-there has loss and development PCKh by crops seen.
+there has loss and development PCKh by crops seen, and `averaged-CROPS.pt` the averaged weights of each of its lines.
 
 Stages differ in stride, yet weights move between them as if nothing happened: crops are shifted so that a cell stands
 in the same relation to what it looks at (`lead_px`), and the target's sigma is the same in input pixels.
@@ -186,6 +186,10 @@ class Run:
         state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "seen": self.seen}
         save_checkpoint(self.checkpoint, {**state, "average": self.average.state, "updates": self.average.updates})
 
+    def keep_averaged(self) -> None:
+        """Write the averaged weights to a file that stays: means over several of them are better still."""
+        save_checkpoint(self.checkpoint.with_name(f"averaged-{self.seen}.pt"), {"average": self.average.state})
+
     def step(self, images: Tensor, joints: Tensor, weights: Tensor, rate: float) -> None:
         """Learn from one batch: images [N, 3, h, w], joints [N, 16, 2] and their weights [N, 16]."""
         options = self.options
@@ -293,6 +297,7 @@ def train_stage(run: Run, stage: Stage, end: int, people: People, development: P
                 progress.write(f"{title} {run.seen} crops: loss {loss:.4f}, PCKh {accuracy.total:.2f}")
                 log(options.out / "log.csv", run.seen, stage, loss, accuracy)
                 run.losses.clear()
+                run.keep_averaged()
                 run.save()
 
 

@@ -39,6 +39,18 @@ def test_checkpoints_give_the_averaged_weights(tmp_path: Path) -> None:
     assert all(torch.equal(value, donor.state_dict()[name]) for name, value in network.state_dict().items())
 
 
+def test_of_several_files_the_mean_is_taken(tmp_path: Path) -> None:
+    donors, network = [PoseNetwork(18, 8) for _ in range(3)], PoseNetwork(18, 8)
+    paths = [tmp_path / f"averaged-{index}.pt" for index in range(3)]
+    for donor, path in zip(donors, paths, strict=True):
+        donor.backbone.bn1.num_batches_tracked += 7
+        save_checkpoint(path, {"average": donor.state_dict()})
+    load_weights(network, *paths)
+    mean = torch.stack([donor.heatmap.weight for donor in donors]).mean(0)
+    torch.testing.assert_close(network.heatmap.weight, mean)
+    assert network.backbone.bn1.num_batches_tracked == 7
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file(torchvision_names(PoseNetwork(18, 8)), tmp_path / "shallow.safetensors")
     with pytest.raises(ValueError, match="not of this network"):

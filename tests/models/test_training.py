@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import read_checkpoint
+from models.checkpoint import load_weights, read_checkpoint
 from models.network import PoseNetwork
 from models.training import Stage, freeze, lead_px, learning_rate, parameter_groups, parse_options, train
 
@@ -24,6 +24,8 @@ def test_training_learns_logs_and_goes_on_where_it_stopped(pack: Path, tmp_path:
     assert float(log[-1]["loss"]) < float(log[0]["loss"])
     first = read_checkpoint(tmp_path / "checkpoint.pt")
     assert first["seen"] == 96
+    assert {int(path.stem.removeprefix("averaged-")) for path in tmp_path.glob("averaged-*.pt")} == {24, 48, 72, 96}
+    load_weights(PoseNetwork(18, 16), tmp_path / "averaged-96.pt")
 
     train(parse_options(options(pack, tmp_path, ["64/16:96", "64/8:24"], "--frozen-stages", "0")))
     second = read_checkpoint(tmp_path / "checkpoint.pt")
