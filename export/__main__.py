@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from export.graph import ExportGraph, export_model, store_as_float16
 from export.parity import compare
-from models.calibration import Calibration, cross_validated, expected_calibration_error, features, fifths, fit
+from models.calibration import Calibration, cross_validated, expected_calibration_error, fifths, fit
 from models.checkpoint import load_weights
 from models.contract import SHIPPED_MODEL, Contract, crop_metadata, skeleton_metadata
 from models.crop import INPUT_SIZE
@@ -59,17 +59,16 @@ def calibrate(people: list[Person], estimates: Estimates) -> tuple[Calibration, 
     Returns:
         The fit on everybody, and its metadata, with the errors of a cross-validation over people.
     """
-    assert estimates.covariance is not None and estimates.heatmaps is not None  # a network gives both
+    assert estimates.features is not None  # a network gives them
     right, known = right_by_half_a_head(people, estimates.joints)
-    inputs = features(estimates.covariance, estimates.heatmaps)
-    held_out = cross_validated(inputs, right, known, person_folds(people))[known]
+    held_out = cross_validated(estimates.features, right, known, person_folds(people))[known]
     error = expected_calibration_error(held_out, right[known])
     lowest, highest = fifths(held_out, right[known])
     print(
         f"confidence of people left out: expected calibration error {error:.3f}; "
         f"wrong in the lowest fifth {lowest:.1%}, in the highest {highest:.1%}"
     )
-    calibration = fit(inputs, right, known)
+    calibration = fit(estimates.features, right, known)
     metadata = calibration.to_metadata("development people of the pack, with half bodies", int(known.sum()))
     return calibration, {**metadata, "expected_calibration_error_held_out": round(error, 4)}
 

@@ -9,11 +9,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models.calibration import VARIANCE_FLOOR, Calibration
+from models.calibration import FLOOR, Calibration
 from models.contract import INPUT, OUTPUTS, Contract
 from models.crop import INPUT_SIZE
-from models.dsnt import covariance
-from models.network import PoseNetwork, normalise
+from models.network import Inference, PoseNetwork, normalise
 
 OPSET: Final = 17
 
@@ -35,17 +34,17 @@ class ExportGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """RGB crops uint8 [N, 224, 224, 3] to the contract's outputs, in its order."""
-        coordinates, heatmaps = self._network[0](normalise(images))
-        spread = covariance(heatmaps)
-        return coordinates, spread, self._confidence(spread, heatmaps), heatmaps
+        told = self._network[0].infer(normalise(images))
+        return told.coordinates, told.covariance, self._confidence(told), told.heatmaps
 
-    def _confidence(self, spread: Tensor, heatmaps: Tensor) -> Tensor:
+    def _confidence(self, told: Inference) -> Tensor:
         """`Calibration.confidence` of `calibration.features`, [N, joints]."""
-        rows, columns = heatmaps.shape[-2:]
-        variance = spread[..., 0] * (columns / 2) ** 2 + spread[..., 2] * (rows / 2) ** 2
-        peak = heatmaps.flatten(-2).amax(-1)
-        constant, by_variance, by_peak = self.coefficients.unbind(-1)
-        return (constant + by_variance * (variance + VARIANCE_FLOOR).log() + by_peak * peak.log()).sigmoid()
+        rows, columns = told.heatmaps.shape[-2:]
+        variance = told.covariance[..., 0] * (columns / 2) ** 2 + told.covariance[..., 2] * (rows / 2) ** 2
+        logit = told.share.log() - (1 - told.share + FLOOR).log()
+        peak = told.heatmaps.flatten(-2).amax(-1) * told.share
+        inputs = (torch.ones_like(peak), logit, (variance + FLOOR).log(), peak.log())
+        return (torch.stack(inputs, -1) * self.coefficients).sum(-1).sigmoid()
 
 
 def export_model(graph: ExportGraph, contract: Contract) -> onnx.ModelProto:

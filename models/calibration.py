@@ -1,7 +1,7 @@
 """Confidence: the probability that a joint is within half a head of the truth, from the shape of its heatmap.
 
-A logistic regression for each kind of joint (left and right share one) on the logarithms of the heatmap's spread and
-peak. numpy and scipy alone fit it; the exported graph computes it.
+A logistic regression for each kind of joint (left and right share one) on how much of the network's heatmap lies in its
+main mode, and on that mode's spread and peak. numpy and scipy alone fit it; the exported graph computes it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,23 +13,24 @@ from numpy.typing import NDArray
 
 from models.skeleton import JOINTS, MIRROR
 
-FEATURES: Final = ("1", "log(variance in cells^2)", "log(peak)")
+FEATURES: Final = ("1", "logit(share of the main mode)", "log(variance in cells^2)", "log(peak)")
+"""Variance is the main mode's; share and peak are of the network's heatmap."""
 
 # Strength of the pull of every kind's coefficients towards those of all joints together.
 _PULL: Final = 1.0
 
-# A heatmap that is one bright cell has no variance; far below the variance of any real one.
-VARIANCE_FLOOR: Final = 1e-4
+# A heatmap that is one bright cell has no variance and leaves nothing beside its main mode; far below any real one.
+FLOOR: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Coefficients of the logistic regression, [16, 3], in the order of `FEATURES`."""
+    """Coefficients of the logistic regression, [16, 4], in the order of `FEATURES`."""
 
     coefficients: NDArray[np.float64]
 
     def confidence(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Confidence [people, 16] from `features` [people, 16, 3]."""
+        """Confidence [people, 16] from `features` [people, 16, 4]."""
         return _sigmoid((features * self.coefficients).sum(-1))
 
     def to_metadata(self, dataset: str, joints: int) -> dict[str, Any]:
@@ -49,12 +50,21 @@ class Calibration:
         return cls(np.array([metadata["coefficients"][name] for name in JOINTS]))
 
 
-def features(covariance: NDArray[np.floating], heatmaps: NDArray[np.floating]) -> NDArray[np.float64]:
-    """`FEATURES` [people, 16, 3] of covariances [people, 16, 3] and heatmaps [people, 16, m, n]."""
+def features(
+    share: NDArray[np.floating], covariance: NDArray[np.floating], heatmaps: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """`FEATURES` [people, 16, 4] of what `PoseNetwork.infer` tells.
+
+    Args:
+        share: [people, 16], of the main modes.
+        covariance: [people, 16, 3], of the main modes.
+        heatmaps: [people, 16, m, n], the main modes.
+    """
     rows, columns = heatmaps.shape[-2:]
     variance = covariance[..., 0] * (columns / 2) ** 2 + covariance[..., 2] * (rows / 2) ** 2
-    peak = heatmaps.max((-2, -1))
-    return np.stack([np.ones_like(peak), np.log(variance + VARIANCE_FLOOR), np.log(peak)], -1).astype(np.float64)
+    logit = np.log(share) - np.log(1 - share + FLOOR)
+    peak = heatmaps.max((-2, -1)) * share
+    return np.stack([np.ones_like(peak), logit, np.log(variance + FLOOR), np.log(peak)], -1).astype(np.float64)
 
 
 def fit(features: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Calibration:

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.calibration import features
 from models.checkpoint import load_weights
 from models.contract import INPUT, OUTPUTS
 from models.crop import INPUT_SIZE
-from models.dsnt import covariance
 from models.metrics import Accuracy, paired_bootstrap, pck, pckh, right_joints, table
 from models.mpii import read_annotated_people, read_predictions, read_truths
 from models.network import PoseNetwork, normalise
@@ -39,13 +39,13 @@ class Estimates:
         joints: float64 [people, 16, 2] in picture pixels.
         covariance: float32 [people, 16, 3] of the heatmaps, normalised units squared; None from a service.
         confidence: float32 [people, 16]; None from a checkpoint, which has no calibration yet.
-        heatmaps: float32 [people, 16, m, n]; None from a service.
+        features: float64 [people, 16, 4], what the calibration takes; only a checkpoint gives them.
     """
 
     joints: NDArray[np.float64]
     covariance: NDArray[np.float32] | None
     confidence: NDArray[np.float32] | None
-    heatmaps: NDArray[np.float32] | None
+    features: NDArray[np.float64] | None
 
 
 Estimator = Callable[[Sequence[Person]], Estimates]
@@ -68,15 +68,10 @@ def estimator(model: str, boxes: bool = True) -> Estimator:
 def run_network(network: PoseNetwork, people: Sequence[Person]) -> Estimates:
     """Ask a torch network in inference mode, in float32."""
     network.eval()
-    batches, coordinates, heatmaps = _batches(people), [], []
     with torch.inference_mode():
-        for crops in batches:
-            pose = network(normalise(torch.from_numpy(crops)))
-            coordinates.append(pose.coordinates)
-            heatmaps.append(pose.heatmaps)
-        maps = torch.cat(heatmaps)
-        spread = covariance(maps).numpy()
-    return Estimates(_in_pictures(people, torch.cat(coordinates).numpy()), spread, None, maps.numpy())
+        told = [network.infer(normalise(torch.from_numpy(crops))) for crops in _batches(people)]
+    coordinates, covariance, heatmaps, share = (torch.cat(parts).numpy() for parts in zip(*told, strict=True))
+    return Estimates(_in_pictures(people, coordinates), covariance, None, features(share, covariance, heatmaps))
 
 
 def run_onnx(path: Path, people: Sequence[Person]) -> Estimates:
@@ -85,8 +80,8 @@ def run_onnx(path: Path, people: Sequence[Person]) -> Estimates:
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     answers = [session.run(list(OUTPUTS), {INPUT: crops}) for crops in _batches(people)]
-    coordinates, spread, confidence, heatmaps = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-    return Estimates(_in_pictures(people, coordinates), spread, confidence, heatmaps)
+    coordinates, covariance, confidence, _ = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+    return Estimates(_in_pictures(people, coordinates), covariance, confidence, None)
 
 
 def ask_service(url: str, people: Sequence[Person], boxes: bool = True) -> Estimates:

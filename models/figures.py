@@ -17,8 +17,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.border import DISTANCES_PX, border_distances, errors, inward_pull
-from models.calibration import cross_validated, features
-from models.evaluation import Estimates, estimator, right_by_half_a_head
+from models.calibration import cross_validated
+from models.checkpoint import load_weights
+from models.evaluation import Estimates, right_by_half_a_head, run_network
+from models.network import PoseNetwork
 from models.people import DEVELOPMENT, Person, half_bodies, person_folds, read_people
 
 _INK: Final = "#1f4e79"
@@ -79,7 +81,7 @@ def plot_training(path: Path, log: Path, crops_before: int) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m models.figures", description=__doc__.partition("\n")[0])
-    parser.add_argument("model", help="an .onnx file")
+    parser.add_argument("model", type=Path, help="an .onnx file or a checkpoint")
     parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
     parser.add_argument("--log", type=Path, required=True, help="log.csv of the training run")
     parser.add_argument("--crops-before", type=int, default=0, help="crops that the run's starting weights had seen")
@@ -88,7 +90,9 @@ def main(arguments: list[str] | None = None) -> None:
     mpl.rcParams.update({"svg.hashsalt": "dsnt-pose", "font.size": 9, "axes.spines.top": False})
     people = [p for p in read_people(options.data, [DEVELOPMENT]) if p.head_size is not None]
     halves = half_bodies(people)
-    estimates = estimator(options.model)([*people, *halves])
+    network = PoseNetwork()
+    load_weights(network, options.model)
+    estimates = run_network(network, [*people, *halves])
     plot_calibration(options.out / "calibration.svg", _held_out([*people, *halves], estimates, len(people)))
     mpii = [index for index, person in enumerate(people) if person.source == "mpii"]
     some, joints = [people[index] for index in mpii], estimates.joints[mpii]
@@ -100,10 +104,9 @@ def _held_out(
     views: list[Person], estimates: Estimates, whole: int
 ) -> dict[str, tuple[NDArray[np.floating], NDArray[np.bool_]]]:
     """Confidence of people left out of the fit and whether they are right, of the first `whole` views and the rest."""
-    assert estimates.covariance is not None and estimates.heatmaps is not None  # an ONNX file gives both
+    assert estimates.features is not None  # a network gives them
     right, known = right_by_half_a_head(views, estimates.joints)
-    inputs = features(estimates.covariance, estimates.heatmaps)
-    confidence = cross_validated(inputs, right, known, person_folds(views))
+    confidence = cross_validated(estimates.features, right, known, person_folds(views))
     parts = {"whole people": slice(whole), "half bodies": slice(whole, None)}
     return {name: (confidence[part][known[part]], right[part][known[part]]) for name, part in parts.items()}
 

@@ -1,6 +1,7 @@
 """The pose networks: backbone, 1x1 heatmap convolution, heatmap activation, DSNT.
 
-DSNT and DSNTr are one network; the strategies differ in the loss that trains it (`dsnt.REGULARISERS`).
+DSNT and DSNTr are one network; the strategies differ in the loss that trains it (`dsnt.REGULARISERS`). Training takes
+the expectation of whole heatmaps, as the paper does; inference that of their main modes.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from models.backbones.hourglass import StackedHourglass
 from models.backbones.resnet import ResNet
 from models.crop import PIXEL_MEAN, PIXEL_STD
-from models.dsnt import HEATMAP_ACTIVATIONS, dsnt
+from models.dsnt import HEATMAP_ACTIVATIONS, covariance, dsnt, main_mode
 from models.skeleton import JOINTS
 
 
@@ -25,6 +26,22 @@ class Pose(NamedTuple):
 
     coordinates: Tensor
     heatmaps: Tensor
+
+
+class Inference(NamedTuple):
+    """What is told of a batch, all float32.
+
+    Attributes:
+        coordinates: [N, joints, 2], DSNT of `heatmaps`, normalised to [-1, 1], x then y.
+        covariance: [N, joints, 3], Var x, Cov xy, Var y of `heatmaps` in normalised units squared.
+        heatmaps: [N, joints, m, n], the main modes, each summing to 1.
+        share: [N, joints], how much of the network's heatmap the main mode is.
+    """
+
+    coordinates: Tensor
+    covariance: Tensor
+    heatmaps: Tensor
+    share: Tensor
 
 
 class PoseNetwork(nn.Module):
@@ -51,6 +68,11 @@ class PoseNetwork(nn.Module):
         """Normalised pictures [N, 3, h, w] to the pose in each."""
         heatmaps = self.activation(self.heatmap(self.backbone(images)))
         return Pose(dsnt(heatmaps), heatmaps)
+
+    def infer(self, images: Tensor) -> Inference:
+        """Normalised pictures [N, 3, h, w] to what is told of each."""
+        heatmaps, share = main_mode(self(images).heatmaps)
+        return Inference(dsnt(heatmaps), covariance(heatmaps), heatmaps, share)
 
 
 class HourglassPoseNetwork(nn.Module):

@@ -238,7 +238,7 @@ def evaluate(network: PoseNetwork, development: People, stride: int, device: str
     for start in range(0, len(crops), 32):
         with autocast(device):
             images = normalise(crops[start : start + 32].to(device)).contiguous(memory_format=torch.channels_last)
-            found.append(network(images).coordinates.cpu())
+            found.append(network.infer(images).coordinates.cpu())
     labelled = (development.weights > 0).numpy()
     return pckh(torch.cat(found).numpy(), development.joints.numpy(), labelled, development.head_sizes.numpy())
 

@@ -14,11 +14,16 @@ from tests.contracts import make_contract
 
 
 @pytest.fixture(scope="session")
-def graph() -> ExportGraph:
+def network() -> PoseNetwork:
     torch.manual_seed(0)
-    network = PoseNetwork(18, 8)
+    network = PoseNetwork(18, 8).eval()
     torch.nn.init.normal_(network.heatmap.weight, std=0.05)
-    return ExportGraph(network, Calibration(np.random.default_rng(0).normal(size=(16, 3))))
+    return network
+
+
+@pytest.fixture(scope="session")
+def graph(network: PoseNetwork) -> ExportGraph:
+    return ExportGraph(network, Calibration(np.random.default_rng(0).normal(size=(16, 4))))
 
 
 @pytest.fixture(scope="session")

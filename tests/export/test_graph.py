@@ -11,11 +11,11 @@ from export.parity import BATCHES, compare
 from models.calibration import Calibration, features
 from models.checkpoint import load_weights
 from models.contract import OUTPUTS, SHIPPED_MODEL, Contract, check_tensors
-from models.network import PoseNetwork
+from models.network import PoseNetwork, normalise
 from tests.contracts import make_contract
 
 CONTRACT = make_contract()
-CALIBRATION = Calibration(np.random.default_rng(0).normal(size=(16, 3)))
+CALIBRATION = Calibration(np.random.default_rng(0).normal(size=(16, 4)))
 
 
 @pytest.mark.slow
@@ -45,10 +45,12 @@ def test_file_keeps_the_contract(model: onnx.ModelProto) -> None:
     assert model.opset_import[0].version == OPSET
 
 
-def test_confidence_is_the_calibrations(model: onnx.ModelProto, crops: np.ndarray) -> None:
+def test_confidence_is_the_calibrations(network: PoseNetwork, model: onnx.ModelProto, crops: np.ndarray) -> None:
     session = onnxruntime.InferenceSession(model.SerializeToString())
     found = dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"images": crops}), strict=True))
-    expected = CALIBRATION.confidence(features(found["covariance"], found["heatmaps"]))
+    with torch.inference_mode():
+        share = network.infer(normalise(torch.from_numpy(crops))).share.numpy()
+    expected = CALIBRATION.confidence(features(share, found["covariance"], found["heatmaps"]))
     assert np.allclose(found["confidence"], expected, atol=1e-4)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from export.folding import folded
+from export.folding import convolutions, folded
 from export.half import to_half
 from models.contract import Contract
 from tests.export.sessions import answers
@@ -13,11 +13,10 @@ from tests.export.sessions import answers
 def test_convolutions_compute_in_float16_and_the_head_in_float32(float_file: Path) -> None:
     model = to_half(float_file)
     types = {info.name: info.type.tensor_type.elem_type for info in [*model.graph.value_info, *model.graph.output]}
-    for node in model.graph.node:
-        if node.op_type in ("Conv", "Relu", "MaxPool"):
-            assert types[node.output[0]] == TensorProto.FLOAT16
-        if node.op_type in ("Softmax", "ReduceSum", "Log"):
-            assert types[node.output[0]] == TensorProto.FLOAT
+    nodes = list(model.graph.node)
+    first, last = (nodes.index(layer) for layer in (convolutions(model)[0], convolutions(model)[-1]))
+    assert {types[node.output[0]] for node in nodes[first : last + 1]} == {TensorProto.FLOAT16}
+    assert all(types[node.output[0]] != TensorProto.FLOAT16 for node in nodes[last + 1 :])
     assert model.ByteSize() < 0.55 * folded(float_file).ByteSize()
 
 

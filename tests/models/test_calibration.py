@@ -5,16 +5,17 @@ from models.calibration import Calibration, cross_validated, expected_calibratio
 from models.skeleton import MIRROR
 
 
-def test_features_are_constant_spread_and_peak() -> None:
-    heatmaps = np.full((1, 16, 28, 28), 1 / 784)
+def test_features_are_constant_share_spread_and_peak() -> None:
+    share, heatmaps = np.full((1, 16), 0.75), np.full((1, 16, 28, 28), 1 / 784)
     covariance = np.tile([(2 / 28) ** 2, 0.0, (2 / 28) ** 2], (1, 16, 1))
-    assert features(covariance, heatmaps)[0, 0] == pytest.approx([1, np.log(2), np.log(1 / 784)], abs=1e-3)
+    expected = [1, np.log(3), np.log(2), np.log(0.75 / 784)]
+    assert features(share, covariance, heatmaps)[0, 0] == pytest.approx(expected, abs=1e-3)
 
 
 def test_fit_finds_the_probabilities_that_made_the_data() -> None:
     random = np.random.default_rng(0)
-    inputs = np.stack([np.ones((4000, 16)), *random.normal(size=(2, 4000, 16))], -1)
-    truth = Calibration(np.tile([0.5, -1.0, 2.0], (16, 1)))
+    inputs = np.stack([np.ones((4000, 16)), *random.normal(size=(3, 4000, 16))], -1)
+    truth = Calibration(np.tile([0.5, -1.0, 2.0, 1.0], (16, 1)))
     right = random.random((4000, 16)) < truth.confidence(inputs)
     counted = random.random((4000, 16)) < 0.9
     fitted = fit(inputs, right, counted)
@@ -24,7 +25,7 @@ def test_fit_finds_the_probabilities_that_made_the_data() -> None:
 
 
 def test_metadata_round_trip() -> None:
-    calibration = Calibration(np.arange(48, dtype=float).reshape(16, 3))
+    calibration = Calibration(np.arange(64, dtype=float).reshape(16, 4))
     metadata = calibration.to_metadata("somebody", 7)
     assert np.array_equal(Calibration.from_metadata(metadata).coefficients, calibration.coefficients)
     assert (metadata["dataset"], metadata["joints"]) == ("somebody", 7)
@@ -37,7 +38,7 @@ def test_calibration_error_of_the_overconfident_is_their_excess() -> None:
 def test_cross_validation_never_sees_the_fold_that_it_judges() -> None:
     """Each fold's labels contradict the other's, so a fit that had seen them would do far better."""
     random = np.random.default_rng(0)
-    inputs = np.stack([np.ones((400, 16)), *random.normal(size=(2, 400, 16))], -1)
+    inputs = np.stack([np.ones((400, 16)), *random.normal(size=(3, 400, 16))], -1)
     folds = np.arange(400) % 2
     right = (inputs[..., 1] > 0) ^ (folds == 1)[:, None]
     confidence = cross_validated(inputs, right, np.ones((400, 16), bool), folds)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from models.dsnt import (
     joint_losses,
     js_regulariser,
     kl_regulariser,
+    main_mode,
     masked_mean,
     variance_regulariser,
 )
@@ -60,6 +61,31 @@ def test_a_gaussian_is_found_where_it_was_drawn(x: float, y: float) -> None:
     assert torch.allclose(dsnt(heatmap), mean, atol=1e-4)
     spread = covariance(heatmap)
     assert torch.allclose(spread, torch.tensor([(2 / 28) ** 2, 0, (2 / 28) ** 2]), atol=3e-5)
+
+
+@given(inside, inside, inside, inside, st.floats(0.55, 0.95))
+def test_main_mode_is_the_larger_of_two_peaks(x: float, y: float, other_x: float, other_y: float, share: float) -> None:
+    place, other = torch.tensor([x, y]), torch.tensor([other_x, other_y])
+    assume((place - other).abs().max() > 0.6)
+    both = share * gaussian(place, 28, 28, sigma_px=1) + (1 - share) * gaussian(other, 28, 28, sigma_px=1)
+    mode, held = main_mode(both[None, None])
+    assert (dsnt(mode)[0, 0] - place).abs().max() < 0.1 * 2 / 28
+    assert held.item() == pytest.approx(share, abs=0.04)
+    assert mode.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_main_mode_is_a_broad_peak_rather_than_one_bright_cell() -> None:
+    heatmap = 0.85 * gaussian(torch.tensor([0.5, 0.5]), 28, 28, sigma_px=1)
+    heatmap[3, 3] += 0.15
+    assert heatmap[3, 3] > heatmap[14:, 14:].max()
+    mode, _ = main_mode(heatmap[None, None])
+    assert torch.allclose(dsnt(mode), torch.tensor([0.5, 0.5]), atol=0.01)
+
+
+def test_a_map_without_peaks_is_all_one_mode() -> None:
+    mode, share = main_mode(uniform()[None, None])
+    assert torch.allclose(mode, uniform(), atol=1e-6)
+    assert share.item() == pytest.approx(1)
 
 
 @given(st.integers(-8, 8), st.integers(-8, 8))

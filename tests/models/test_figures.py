@@ -7,17 +7,19 @@ import pytest
 from models import figures
 from models.evaluation import Estimates
 from models.figures import main
+from models.network import PoseNetwork
 from models.people import Person
 
 
 def test_command_writes_three_plots(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(views: list[Person]) -> Estimates:
+    def ask(_: PoseNetwork, views: list[Person]) -> Estimates:
         random = np.random.default_rng(0)
         joints = np.stack([view.joints for view in views]) + random.normal(0, 2, (len(views), 16, 2))
         covariance = random.uniform(0.01, 0.02, (len(views), 16, 3)).astype(np.float32)
-        return Estimates(joints, covariance, None, random.random((len(views), 16, 28, 28), np.float32))
+        return Estimates(joints, covariance, None, random.random((len(views), 16, 4)))
 
-    monkeypatch.setattr(figures, "estimator", lambda _: ask)
+    monkeypatch.setattr(figures, "load_weights", lambda *_: None)
+    monkeypatch.setattr(figures, "run_network", ask)
     log = tmp_path / "log.csv"
     log.write_text("crops,size,stride,loss,pckh\n3200,192,16,0.3,74\n6400,192,16,0.3,75\n8000,224,8,0.3,76\n")
     main(["model.onnx", "--data", str(pack), "--log", str(log), "--crops-before", "168000", "--out", str(tmp_path)])
