@@ -26,7 +26,7 @@ class Augmentation:
         gain: Each channel is multiplied by 1 +- up to this.
         brightness: Added to all channels, +- up to this (1 is white).
         grey: Share of the crops that lose their colour.
-        cutout: Share of the crops of which a square is painted over, up to 0.35 crop sides wide.
+        hidden: Share of the crops of which a square is hidden behind a piece of another crop, up to 0.35 sides wide.
     """
 
     rotation_degrees: float = 30.0
@@ -37,7 +37,7 @@ class Augmentation:
     gain: float = 0.35
     brightness: float = 0.1
     grey: float = 0.1
-    cutout: float = 0.25
+    hidden: float = 0.5
 
     def __call__(
         self,
@@ -69,7 +69,7 @@ class Augmentation:
         # One unit of the sampling grid is half a picture, `CONTEXT` times half a nominal crop.
         grid = F.affine_grid(cut / CONTEXT, [len(pictures), 3, crop_size, crop_size], align_corners=False)
         images = _sampled(images, grid, crop_to_nominal)
-        images = self._cut_out(images, generator)
+        images = self._hide(images, generator)
         joints, weights = _transformed(joints, weights, crop_to_nominal, mirrored)
         return images, joints, weights
 
@@ -106,13 +106,14 @@ class Augmentation:
         mean, std = (torch.tensor(value, device=pictures.device).view(3, 1, 1) for value in (PIXEL_MEAN, PIXEL_STD))
         return (images.clamp(0, 1) - mean) / std
 
-    def _cut_out(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _hide(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Images [N, 3, h, w], some with a square of their neighbour in the batch: people and things hide people."""
         count, size = len(images), images.shape[-1]
         random = torch.rand((4, count, 1), device=images.device, generator=generator)
-        half = 0.5 * (0.1 + 0.25 * random[2]) * (random[3] < self.cutout)
+        half = 0.5 * (0.1 + 0.25 * random[2]) * (random[3] < self.hidden)
         places = (torch.arange(size, device=images.device) + 0.5) / size
         inside_x, inside_y = ((places - centre).abs() < half for centre in (random[0], random[1]))
-        return images.masked_fill((inside_y[:, None, :, None] & inside_x[:, None, None, :]), 0.0)
+        return torch.where(inside_y[:, None, :, None] & inside_x[:, None, None, :], images.roll(1, 0), images)
 
 
 def _sampled(images: Tensor, grid: Tensor, crop_to_nominal: Tensor) -> Tensor:

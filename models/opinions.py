@@ -1,8 +1,9 @@
 """Second opinions on the training labels: two pose models' joints outvote, drop and complete noisy labels.
 
 Crowd-sourced and detected labels have left-right swaps, gross errors and gaps. A label against which both models agree
-with each other is corrected, one that a sure model is far from is dropped, and gaps are filled in. Where the model that
-learnt from MPII's experts is sure, its joint is the label: so a rough label becomes one by MPII's conventions.
+with each other is corrected, one that a sure model is far from is dropped, one that neither supports counts little, and
+gaps are filled in. Where the model that learnt from MPII's experts is sure, its joint is the label: so a rough label
+becomes one by MPII's conventions.
 """
 
 import gzip
@@ -28,6 +29,8 @@ _SURE: Final = 0.6  # score from which one model is believed alone
 _NEAR_HEADS: Final = 0.5
 _FAR_HEADS: Final = 1.0
 _OPINION_WEIGHT: Final = 0.7
+_HEARD: Final = 0.2  # score from which a model's joint can support a label
+_ALONE_WEIGHT: Final = 0.3  # of a label that neither model supports
 _HEADS_PER_CROP: Final = 0.1  # a head's usual size, where it is not known
 
 _ARM: Final = (10, 11, 12)
@@ -103,6 +106,13 @@ def _corrected(person: Person, opinions: Opinions) -> tuple[NDArray[np.float64],
     confirmed = np.linalg.norm(joints - opinions.efficientpose, axis=1) < _FAR_HEADS * head
     joints[taught] = opinions.efficientpose[taught]
     trust[taught] = np.where(confirmed & (trust == 1), 1.0, _OPINION_WEIGHT)[taught]
+
+    near_movenet = np.linalg.norm(joints - opinions.movenet, axis=1) < _FAR_HEADS * head
+    supported = (confirmed & (opinions.efficientpose_scores > _HEARD)) | (
+        near_movenet & (opinions.movenet_scores > _HEARD)
+    )
+    asked = opinions.efficientpose_scores + opinions.movenet_scores > 0
+    trust[asked & ~supported & (trust == 1)] = _ALONE_WEIGHT
     return joints, trust
 
 

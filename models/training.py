@@ -28,7 +28,7 @@ from models.network import PoseNetwork, normalise
 from models.opinions import corrected_labels, read_opinions
 from models.people import DEVELOPMENT, People, load_people, nominal_crops, read_people, training_packs
 
-SOURCE_SHARES: Final = {"mpii": 3.0, "lsp": 2.5, "coco": 1.5, "lspet": 1.0, "stanford40": 0.9}
+SOURCE_SHARES: Final = {"mpii": 2.5, "lsp": 2.0, "coco": 1.5, "lspet": 1.0, "stanford40": 1.0}
 """How often a person of each data set is drawn, relative to one of LSPET: better labels more often."""
 
 AVERAGE_EVERY: Final = 4

@@ -12,7 +12,7 @@ from models.network import normalise
 from models.people import load_people, nominal_crops, read_people
 from models.skeleton import MIRROR
 
-PLAIN_COLOURS = Augmentation(gain=0, brightness=0, grey=0, cutout=0)
+PLAIN_COLOURS = Augmentation(gain=0, brightness=0, grey=0, hidden=0)
 STILL = replace(PLAIN_COLOURS, rotation_degrees=0, scale_octaves=0, shift=0, loose=0)
 
 

@@ -54,6 +54,15 @@ def test_a_label_that_a_sure_model_contradicts_is_dropped(person: Person) -> Non
     assert weights[0] == 1
 
 
+def test_a_label_that_no_model_supports_counts_little(person: Person) -> None:
+    elsewhere = person.joints.copy()
+    elsewhere[9] += 20
+    joints, weights = correct(person, opinions(elsewhere, 0.25, 0.25))
+    assert np.array_equal(joints, person.joints)
+    assert weights[9] == pytest.approx(0.3)
+    assert weights[0] == 1
+
+
 def test_a_sure_model_that_learnt_from_experts_is_the_label(person: Person) -> None:
     taught = person.joints + 0.1
     taught[9] += 20
