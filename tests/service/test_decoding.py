@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.crop import OUTSIDE_COLOUR
-from service.decoding import FORMATS, PhotoFile, decode
+from service.decoding import FORMATS, SHARP_PX, PhotoFile, decode
 from service.images import prepare
 from service.problems import Malformed, NotAnImage, ServiceError, TooLarge
 
@@ -105,9 +105,9 @@ def test_a_broken_file_gives_pixels_or_a_clients_error(
     ("kind", "needed_px", "size", "reduction"),
     [
         ("JPEG", 0, (1600, 1200), 1),
-        ("JPEG", 895, (1600, 1200), 1),
-        ("JPEG", 896, (800, 600), 2),
-        ("JPEG", 3583, (400, 300), 4),
+        ("JPEG", 2 * SHARP_PX - 1, (1600, 1200), 1),
+        ("JPEG", 2 * SHARP_PX, (800, 600), 2),
+        ("JPEG", 8 * SHARP_PX - 1, (400, 300), 4),
         ("JPEG", 1e9, (200, 150), 8),
         ("PNG", 1e9, (1600, 1200), 1),
     ],
