@@ -82,7 +82,7 @@ class Joint(_Document):
 
 
 class Heatmaps(_Document):
-    """All joints' heatmaps: base64 of little-endian float16 in C order; each map sums to 1."""
+    """All joints' heatmaps, the main modes: base64 of little-endian float16 in C order; each map sums to 1."""
 
     shape: list[int] = Field(description="joints, rows, columns", examples=[[16, 28, 28]])
     dtype: Literal["float16"] = "float16"
