@@ -117,7 +117,7 @@ class _Generator:
                 group.create_task(self._request(due))
 
     async def _request(self, due: float) -> None:
-        connection = self._idle.pop() if self._idle else await Connection.open(self._server.port)
+        connection = self._kept() or await Connection.open(self._server.port)
         sent = time.perf_counter()
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
@@ -129,6 +129,11 @@ class _Generator:
             self._idle.append(connection)
         else:
             connection.close()
+
+    def _kept(self) -> Connection | None:
+        """The connection that has been idle for the shortest time, if any is still open."""
+        self._idle = [connection for connection in self._idle if connection.is_open]
+        return self._idle.pop() if self._idle else None
 
     async def _cpu_seconds(self) -> tuple[float, float]:
         """Of the server and of this process, in the window."""

@@ -61,6 +61,11 @@ class Connection(asyncio.Protocol):
         self._transport.write(message)
         return await self._answer
 
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has closed it; servers close what has been idle for a while."""
+        return not self._transport.is_closing()
+
     def close(self) -> None:
         self._transport.close()
 
