@@ -155,5 +155,8 @@ def test_joints_of_a_12_megapixel_photo_do_not_depend_on_its_reduction(astronaut
     reduced = prepare(large, (), LIMIT)
     full = cut(decode(large, LIMIT), Crop.whole(4000, 3000))
     engine = OnnxEngine(Settings())
-    moved = engine.run(reduced.pixels).coordinates - engine.run(full[None]).coordinates
-    assert np.linalg.norm(moved, axis=-1).max() * 112 < 1
+    found, wanted = engine.run(reduced.pixels), engine.run(full[None])
+    moved = np.linalg.norm(found.coordinates - wanted.coordinates, axis=-1) * 112
+    in_the_picture = wanted.confidence > 0.4
+    assert in_the_picture.sum() >= 6
+    assert moved[in_the_picture].max() < 1
