@@ -19,7 +19,7 @@ from service.images import Prepared, prepare, recut
 from service.metrics import Metrics
 from service.options import Options
 from service.problems import DeadlineMissed
-from service.refine import refined_crop
+from service.refine import LOOKS, Look, refined_crop
 from service.settings import Settings
 
 STAGES_TOLD: Final = ("decode", "crop", "queue", "inference", "total")
@@ -128,16 +128,16 @@ class Estimator:
         photo = await loop.run_in_executor(self._workers, prepare, data, options.boxes, limit, options.refine)
         timing = {"decode": photo.decode_seconds, "crop": photo.crop_seconds, "queue": 0.0, "inference": 0.0}
         estimates = None
-        if options.refine:
-            first = await self._infer(photo, replace(options, flip=False), deadline, timing)
-            refined = await loop.run_in_executor(self._workers, recut, data, photo, _refined_crops(photo, first), limit)
+        for look in LOOKS if options.refine else ():
+            if estimates is None:
+                estimates = await self._infer(photo, replace(options, flip=False), deadline, timing)
+            crops = _refined_crops(look, photo, estimates)
+            refined = await loop.run_in_executor(self._workers, recut, data, photo, crops, limit)
             if refined is not photo:
                 timing["decode"] += refined.decode_seconds
                 timing["crop"] += refined.crop_seconds
-                photo = refined
-            elif not options.flip:
-                estimates = first
-        if estimates is None:
+                photo, estimates = refined, None
+        if estimates is None or options.flip:
             estimates = await self._infer(photo, options, deadline, timing)
         people = tuple(_person(photo, index, estimates, options) for index in range(len(photo.people)))
         self._record(len(data), photo, people, timing)
@@ -161,10 +161,10 @@ class Estimator:
             self._metrics.observe_joints(person.std[:, 0], person.confidence)
 
 
-def _refined_crops(photo: Prepared, estimates: Estimates) -> list[Crop]:
+def _refined_crops(look: Look, photo: Prepared, estimates: Estimates) -> list[Crop]:
     crops = [crop for _, crop in photo.people]
     return [
-        refined_crop(crop, crop.to_photo(joints), confidence)
+        refined_crop(look, crop, crop.to_photo(joints), confidence)
         for crop, joints, confidence in zip(crops, estimates.coordinates, estimates.confidence, strict=True)
     ]
 

@@ -15,7 +15,7 @@ from service.decoding import SHARP_PX, Photo, PhotoFile
 from service.problems import BadOption
 
 _KEPT_PIXELS: Final = 4_000_000
-"""A decoded photo up to this size is kept for a second look; larger ones would fill the memory while they wait."""
+"""A decoded photo up to this size is kept for closer looks; larger ones would fill the memory while they wait."""
 
 _SMALLEST_SIDE_PX: Final = 0.01
 """Smaller crops are sampled as if of this size: Pillow keeps the edges of a window in single precision."""
@@ -66,8 +66,7 @@ def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int, keep: bool = Fal
     whole = (Box(0, 0, file.width, file.height), Crop.whole(file.width, file.height))
     people = tuple((box, Crop.around(box)) for box in boxes) or (whole,)
     photo = file.decode(_needed_px([crop for _, crop in people]) / (2 if keep else 1))
-    kept = photo if keep and math.prod(photo.pixels.size) <= _KEPT_PIXELS else None
-    return _cut_out(photo, people, time.perf_counter() - start, kept)
+    return _cut_out(photo, people, time.perf_counter() - start, keep)
 
 
 def recut(data: bytes, prepared: Prepared, crops: Sequence[Crop], max_pixels: int) -> Prepared:
@@ -85,7 +84,7 @@ def recut(data: bytes, prepared: Prepared, crops: Sequence[Crop], max_pixels: in
     if photo is None or photo.reduction > max(1.0, _needed_px(chosen) / SHARP_PX):
         photo = PhotoFile.open(data, max_pixels).decode(_needed_px(chosen))
     people = tuple((box, crop) for (box, _), crop in zip(prepared.people, chosen, strict=True))
-    return _cut_out(photo, people, time.perf_counter() - start)
+    return _cut_out(photo, people, time.perf_counter() - start, keep=True)
 
 
 def _needed_px(crops: Sequence[Crop]) -> float:
@@ -99,10 +98,9 @@ def cut_reduced(photo: Photo, crop: Crop) -> NDArray[np.uint8]:
     return cut(photo.pixels, Crop(crop.x * scale, crop.y * scale, crop.side * scale))
 
 
-def _cut_out(
-    photo: Photo, people: tuple[tuple[Box, Crop], ...], decode_seconds: float, kept: Photo | None = None
-) -> Prepared:
+def _cut_out(photo: Photo, people: tuple[tuple[Box, Crop], ...], decode_seconds: float, keep: bool) -> Prepared:
     start = time.perf_counter()
+    kept = photo if keep and math.prod(photo.pixels.size) <= _KEPT_PIXELS else None
     pixels = np.stack([cut_reduced(photo, crop) for _, crop in people])
     return Prepared(photo.width, photo.height, people, pixels, decode_seconds, time.perf_counter() - start, kept)
 

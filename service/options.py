@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from models.crop import Box
 from service.problems import BadOption
+from service.refine import LOOKS
 
 NAMES: Final = ("boxes", "heatmaps", "flip", "refine")
 """The options of `POST /pose`."""
@@ -32,7 +33,7 @@ class Options:
         boxes: People's boxes in photo pixels; none means the whole photo.
         heatmaps: Whether the answer carries the heatmaps.
         flip: Whether each crop's mirror image is looked at too, and both heatmaps averaged.
-        refine: Whether a first pass finds the crops that a second one looks at.
+        refine: Whether a first pass finds the crops that closer ones look at.
     """
 
     boxes: tuple[Box, ...] = ()
@@ -43,7 +44,7 @@ class Options:
     @property
     def images(self) -> int:
         """How many images the network is given for a photo, at most."""
-        return max(1, len(self.boxes)) * (1 + self.flip + self.refine)
+        return max(1, len(self.boxes)) * (1 + self.flip + len(LOOKS) * self.refine)
 
 
 def parse_options(given: Iterable[tuple[str, Any]], max_boxes: int) -> Options:

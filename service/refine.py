@@ -1,5 +1,6 @@
-"""A second look: the square around the joints that a first pass found, for photos without a box or with a loose one."""
+"""Closer looks: the square around the joints that a first pass found, for photos without a box or with a loose one."""
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -7,22 +8,37 @@ from numpy.typing import NDArray
 
 from models.crop import Box, Crop
 
-JOINTS_MARGIN: Final = 1.4
-"""Side of the new crop in units of the joints' longer extent: the median of MPII's crops."""
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One more pass.
+
+    Attributes:
+        margin: Side of its crop in units of the joints' longer extent.
+        same_overlap: Intersection over union with the crop before, above which it is not worth its time.
+    """
+
+    margin: float
+    same_overlap: float
+
+
+LOOKS: Final = (Look(1.8, 0.5), Look(1.4, 0.8))
+"""In order: a wide one around a small person, whom the first pass sees too coarsely to be cut tight; then as tight as
+MPII's crops, whose median is 1.4."""
 
 BELIEVED: Final = 0.1
 """Confidence from which a joint takes part: higher, and the doubtful parts of a small person are cut off."""
 
 _FEWEST_JOINTS: Final = 4
-_SMALLEST_SHARE: Final = 0.1  # of the first crop: below, the joints have collapsed into a blob rather than a person
-_SAME_OVERLAP: Final = 0.8
+_SMALLEST_SHARE: Final = 0.1  # of the crop before: below, the joints have collapsed into a blob rather than a person
 
 
-def refined_crop(crop: Crop, joints: NDArray[np.floating], confidence: NDArray[np.floating]) -> Crop:
+def refined_crop(look: Look, crop: Crop, joints: NDArray[np.floating], confidence: NDArray[np.floating]) -> Crop:
     """The square around believed joints; the crop itself where too few are, or where it would hardly change.
 
     Args:
-        crop: What the first pass saw.
+        look: How wide the square is, and when it is worth its time.
+        crop: What the pass before saw.
         joints: [J, 2], what it found, in photo pixels.
         confidence: [J].
     """
@@ -32,8 +48,8 @@ def refined_crop(crop: Crop, joints: NDArray[np.floating], confidence: NDArray[n
     low, high = believed.min(0), believed.max(0)
     extent = np.maximum(high - low, _SMALLEST_SHARE * crop.side)
     corner = (low + high - extent) / 2
-    found = Crop.around(Box(*corner.tolist(), *extent.tolist()), margin=JOINTS_MARGIN)
-    return crop if overlap(crop, found) > _SAME_OVERLAP else found
+    found = Crop.around(Box(*corner.tolist(), *extent.tolist()), margin=look.margin)
+    return crop if overlap(crop, found) > look.same_overlap else found
 
 
 def overlap(a: Crop, b: Crop) -> float:

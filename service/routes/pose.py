@@ -18,7 +18,7 @@ _BOXES: Final = "People's boxes, `x,y,width,height` in photo pixels, separated b
 _HEATMAPS: Final = "Whether the answer carries the heatmaps."
 _FLIP: Final = "Look at each crop's mirror image too and average both: a little more accurate, twice the work."
 _REFINE: Final = (
-    "Find the person in a first pass and look closely in a second. On by default without boxes, off with them."
+    "Find the person in a first pass, then look closer, up to twice. On by default without boxes, off with them."
 )
 _FILE: Final = {"type": "string", "format": "binary"}
 

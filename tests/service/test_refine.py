@@ -4,18 +4,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.crop import Crop
-from service.refine import BELIEVED, JOINTS_MARGIN, overlap, refined_crop
+from service.refine import BELIEVED, LOOKS, overlap, refined_crop
 
 WHOLE = Crop(0, 0, 1000)
 SURE = np.ones(16)
+WIDE, TIGHT = LOOKS
 
 
 @given(st.floats(100, 600), st.floats(100, 600), st.floats(0.1, 1), st.floats(120, 300))
 def test_the_new_crop_is_around_the_joints(x: float, y: float, aspect: float, side: float) -> None:
     grid = np.linspace(0, 1, 16)
     joints = np.stack([x + side * aspect * grid, y + side * grid], -1)
-    crop = refined_crop(WHOLE, joints, SURE)
-    assert crop.side == pytest.approx(JOINTS_MARGIN * side)
+    crop = refined_crop(TIGHT, WHOLE, joints, SURE)
+    assert crop.side == pytest.approx(TIGHT.margin * side)
     assert crop.to_photo(np.zeros(2)) == pytest.approx([x + side * aspect / 2, y + side / 2])
 
 
@@ -23,23 +24,29 @@ def test_doubtful_joints_take_no_part() -> None:
     joints = np.full((16, 2), 900.0)
     joints[:8] = np.linspace([100, 100], [300, 300], 8)
     confidence = np.where(np.arange(16) < 8, BELIEVED, BELIEVED - 0.01)
-    crop = refined_crop(WHOLE, joints, confidence)
+    crop = refined_crop(TIGHT, WHOLE, joints, confidence)
     assert crop.x + crop.side < 400
 
 
 def test_too_few_joints_keep_the_crop() -> None:
     joints = np.linspace([100, 100], [300, 300], 16)
-    assert refined_crop(WHOLE, joints, np.where(np.arange(16) < 3, 1.0, 0.0)) is WHOLE
+    assert refined_crop(TIGHT, WHOLE, joints, np.where(np.arange(16) < 3, 1.0, 0.0)) is WHOLE
 
 
 def test_a_crop_that_would_hardly_change_is_kept() -> None:
     joints = np.linspace([150, 150], [850, 850], 16)
-    assert refined_crop(WHOLE, joints, SURE) is WHOLE
+    assert refined_crop(TIGHT, WHOLE, joints, SURE) is WHOLE
+
+
+def test_a_wide_look_is_for_small_people() -> None:
+    small, large = (np.linspace([500 - half, 500 - half], [500 + half, 500 + half], 16) for half in (150, 250))
+    assert refined_crop(WIDE, WHOLE, small, SURE).side == pytest.approx(WIDE.margin * 300)
+    assert refined_crop(WIDE, WHOLE, large, SURE) is WHOLE
 
 
 def test_joints_in_one_spot_do_not_make_a_crop_without_size() -> None:
-    crop = refined_crop(WHOLE, np.full((16, 2), 500.0), SURE)
-    assert crop.side == pytest.approx(JOINTS_MARGIN * 100)
+    crop = refined_crop(TIGHT, WHOLE, np.full((16, 2), 500.0), SURE)
+    assert crop.side == pytest.approx(TIGHT.margin * 100)
     assert crop.to_photo(np.zeros(2)) == pytest.approx([500, 500])
 
 
