@@ -1,4 +1,4 @@
-"""The model card's plots: `python -m models.figures MODEL.onnx --data FOLDER --log RUN/log.csv --out FOLDER`.
+"""The model card's plots: `python -m models.figures MODEL.onnx --data FOLDER [--log RUN/log.csv] --out FOLDER`.
 
 Writes `calibration.svg` (confidence against the share of right joints, on people left out of the fit), `border.svg`
 (accuracy and inward pull by distance to the crop's border) and `training.svg` (development PCKh by crops seen).
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m models.figures", description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path, help="an .onnx file or a checkpoint")
     parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
-    parser.add_argument("--log", type=Path, required=True, help="log.csv of the training run")
+    parser.add_argument("--log", type=Path, help="log.csv of the training run; left out: no training.svg")
     parser.add_argument("--crops-before", type=int, default=0, help="crops that the run's starting weights had seen")
     parser.add_argument("--out", type=Path, required=True, help="folder for the plots")
     options = parser.parse_args(arguments)
@@ -97,7 +97,8 @@ def main(arguments: list[str] | None = None) -> None:
     mpii = [index for index, person in enumerate(people) if person.source == "mpii"]
     some, joints = [people[index] for index in mpii], estimates.joints[mpii]
     plot_border(options.out / "border.svg", border_distances(some), errors(some, joints), inward_pull(some, joints))
-    plot_training(options.out / "training.svg", options.log, options.crops_before)
+    if options.log:
+        plot_training(options.out / "training.svg", options.log, options.crops_before)
 
 
 def _held_out(
