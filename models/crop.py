@@ -69,6 +69,10 @@ class Crop:
         x, y = centre[0], centre[1] + _MPII_CENTRE_SHIFT * scale
         return cls.around(Box(x - height / 2, y - height / 2, height, height))
 
+    def overlaps(self, width: float, height: float) -> bool:
+        """Whether any of the square lies within a photo of this size."""
+        return Box(self.x, self.y, self.side, self.side).overlaps(width, height)
+
     def to_photo(self, coordinates: NDArray[np.floating]) -> NDArray[np.float64]:
         """Normalised coordinates [..., 2] to photo pixels [..., 2]."""
         corner = np.array([self.x, self.y])

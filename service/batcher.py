@@ -43,7 +43,7 @@ class _Request:
     images: NDArray[np.uint8]
     heatmaps: bool
     deadline: float
-    future: "Future[Served]" = field(default_factory=Future)
+    future: "Future[Served]"
     arrived: float = field(default_factory=time.monotonic)
     started: float = 0.0
     taken: int = 0
@@ -130,7 +130,13 @@ class Batcher:
         with self._changed:
             return sum(request.left for request in self._waiting)
 
-    def submit(self, images: NDArray[np.uint8], deadline: float, heatmaps: bool = False) -> "Future[Served]":
+    def submit(
+        self,
+        images: NDArray[np.uint8],
+        deadline: float,
+        heatmaps: bool = False,
+        future: "Future[Served] | None" = None,
+    ) -> "Future[Served]":
         """Queue a request's crops, uint8 [N, 224, 224, 3].
 
         Cancelling the future takes the images that still wait out of the queue.
@@ -139,11 +145,12 @@ class Batcher:
             images: At least one crop.
             deadline: Instant of `time.monotonic()` after which no answer is wanted.
             heatmaps: Whether the estimates shall have them.
+            future: Where the answer goes, for callers that wait for it already; a new one if left out.
 
         Raises:
             NotReady: The thread has stopped.
         """
-        request = _Request(images, heatmaps, deadline)
+        request = _Request(images, heatmaps, deadline, future or Future())
         with self._changed:
             if self._closed or not self._thread.is_alive():
                 raise NotReady("the engine has stopped; the service must be restarted")

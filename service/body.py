@@ -190,24 +190,17 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_until_gone(receive))
+    gone.add_done_callback(lambda _: task.cancel())
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone("the client hung up before its answer was ready")
-        return task.result()
+        return await task
+    except asyncio.CancelledError:
+        if gone.done():
+            raise ClientGone("the client hung up before its answer was ready") from None
+        raise
     finally:
-        await _cancel(task)
-        await _cancel(gone)
+        gone.cancel()
 
 
 async def _until_gone(receive: Callable[[], Awaitable[Message]]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _cancel(task: "asyncio.Future[Any]") -> None:
-    """End a task whose outcome nobody asks for any more."""
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()

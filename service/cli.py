@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import math
 import signal
@@ -160,7 +161,7 @@ def _predict(chosen: argparse.Namespace) -> int:
     engine = OnnxEngine(settings)
     estimate = asyncio.run(_estimate(data, options, settings, engine))
     if chosen.json:
-        print(answer(estimate, engine.info).model_dump_json(indent=2, exclude_none=True))
+        print(json.dumps(answer(estimate, engine.info), indent=2))
     else:
         print(table(estimate, engine.info.contract.skeleton))
     if chosen.output:

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.crop import Box, Crop
 from service.admission import Admission
-from service.batcher import Batcher
+from service.batcher import Batcher, Served
 from service.engine import Engine, EngineInfo, Estimates
 from service.flip import average, with_mirrored
 from service.images import Prepared, prepare, recut
@@ -124,49 +125,61 @@ class Estimator:
                 raise DeadlineMissed(f"the photo was not done within the deadline of {seconds:g} s") from error
 
     async def _estimate(self, data: bytes, options: Options, start: float, deadline: float) -> Estimate:
-        loop, limit = asyncio.get_running_loop(), self._settings.max_pixels
-        photo = await loop.run_in_executor(self._workers, prepare, data, options.boxes, limit, options.refine)
-        timing = {"decode": photo.decode_seconds, "crop": photo.crop_seconds, "queue": 0.0, "inference": 0.0}
-        estimates = None
+        limit, timing = self._settings.max_pixels, dict.fromkeys(STAGES_TOLD, 0.0)
+        photo, estimates = await self._look(
+            lambda: prepare(data, options.boxes, limit, options.refine), options, deadline, timing
+        )
         for look in LOOKS if options.refine else ():
-            if estimates is None:
-                estimates = await self._infer(photo, replace(options, flip=False), deadline, timing)
             crops = _refined_crops(look, photo, estimates)
-            refined = await loop.run_in_executor(self._workers, recut, data, photo, crops, limit)
-            if refined is not photo:
-                timing["decode"] += refined.decode_seconds
-                timing["crop"] += refined.crop_seconds
-                photo, estimates = refined, None
-        if estimates is None or options.flip:
-            estimates = await self._infer(photo, options, deadline, timing)
+            if crops != photo.crops:
+                photo, estimates = await self._look(
+                    partial(recut, data, photo, crops, limit), options, deadline, timing
+                )
         people = tuple(_person(photo, index, estimates, options) for index in range(len(photo.people)))
-        self._record(len(data), photo, people, timing)
-        return Estimate(photo.width, photo.height, people, {**timing, "total": time.monotonic() - start})
+        timing["total"] = time.monotonic() - start
+        return Estimate(photo.width, photo.height, people, timing)
 
-    async def _infer(self, photo: Prepared, options: Options, deadline: float, timing: dict[str, float]) -> Estimates:
-        """What the network says of a photo's crops; the time that it takes is added to `timing`."""
-        images = with_mirrored(photo.pixels) if options.flip else photo.pixels
-        served = await asyncio.wrap_future(self.batcher.submit(images, deadline, options.heatmaps))
+    async def _look(
+        self, cut: Callable[[], Prepared], options: Options, deadline: float, timing: dict[str, float]
+    ) -> tuple[Prepared, Estimates]:
+        """Cut a photo's crops and let the network look at them; the time that it takes is added to `timing`."""
+        answer: Future[Served] = Future()
+
+        def cut_and_submit() -> Prepared:
+            photo = cut()
+            images = with_mirrored(photo.pixels) if options.flip else photo.pixels
+            self.batcher.submit(images, deadline, options.heatmaps, answer)
+            return photo
+
+        try:  # the worker itself hands the crops on: the event loop would have to wake up in between
+            photo = await asyncio.get_running_loop().run_in_executor(self._workers, cut_and_submit)
+            served = await asyncio.wrap_future(answer)
+        finally:
+            answer.cancel()  # does nothing to an answer that is there
+        timing["decode"] += photo.decode_seconds
+        timing["crop"] += photo.crop_seconds
         timing["queue"] += served.queue_seconds
         timing["inference"] += served.inference_seconds
-        return average(served.estimates, self.info.contract.skeleton) if options.flip else served.estimates
+        return photo, average(served.estimates, self.info.contract.skeleton) if options.flip else served.estimates
 
-    def _record(self, size: int, photo: Prepared, people: tuple[Person, ...], timing: Mapping[str, float]) -> None:
-        for stage, seconds in timing.items():
-            self._metrics.observe_stage(stage, seconds)
+    def record(self, size: int, estimate: Estimate) -> None:
+        """Put an estimate, of a photo's file of `size` bytes, into the metrics; takes no part in answering."""
+        for stage in STAGES_TOLD[:-1]:
+            self._metrics.observe_stage(stage, estimate.timing[stage])
         self._metrics.image_bytes.observe(size)
-        self._metrics.image_pixels.observe(photo.width * photo.height)
-        self._metrics.people.inc(len(people))
-        for person in people:
+        self._metrics.image_pixels.observe(estimate.width * estimate.height)
+        self._metrics.people.inc(len(estimate.people))
+        for person in estimate.people:
             self._metrics.observe_joints(person.std[:, 0], person.confidence)
 
 
 def _refined_crops(look: Look, photo: Prepared, estimates: Estimates) -> list[Crop]:
-    crops = [crop for _, crop in photo.people]
-    return [
-        refined_crop(look, crop, crop.to_photo(joints), confidence)
-        for crop, joints, confidence in zip(crops, estimates.coordinates, estimates.confidence, strict=True)
-    ]
+    """Where to look closer; a crop that would lie beside the photo altogether is not taken."""
+    crops = []
+    for old, joints, confidence in zip(photo.crops, estimates.coordinates, estimates.confidence, strict=True):
+        new = refined_crop(look, old, old.to_photo(joints), confidence)
+        crops.append(new if new.overlaps(photo.width, photo.height) else old)
+    return crops
 
 
 def _person(photo: Prepared, index: int, estimates: Estimates, options: Options) -> Person:
@@ -193,9 +206,11 @@ def principal_axes(covariance: NDArray[np.floating[Any]]) -> NDArray[np.float64]
         [..., 3]: major >= minor >= 0 in the unit of x and y, and the major axis' angle in degrees from +x towards +y,
         in (-90, 90].
     """
-    var_x, cov_xy, var_y = np.moveaxis(np.asarray(covariance, np.float64), -1, 0)
-    mean = (var_x + var_y) / 2
-    spread = np.hypot((var_x - var_y) / 2, cov_xy)
-    major, minor = np.sqrt(np.maximum(mean + spread, 0)), np.sqrt(np.maximum(mean - spread, 0))
+    var_x, cov_xy, var_y = (covariance[..., index] for index in range(3))
+    axes = np.empty(covariance.shape)
+    mean, spread = (var_x + var_y) / 2, np.hypot((var_x - var_y) / 2, cov_xy)
+    axes[..., 0], axes[..., 1] = mean + spread, mean - spread
+    np.sqrt(np.maximum(axes[..., :2], 0), out=axes[..., :2])
     angle = np.degrees(np.arctan2(2 * cov_xy, var_x - var_y)) / 2
-    return np.stack([major, minor, np.where(angle <= -90, 90.0, angle)], axis=-1)
+    axes[..., 2] = np.where(angle <= -90, 90.0, angle)
+    return axes

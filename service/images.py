@@ -46,6 +46,11 @@ class Prepared:
     crop_seconds: float
     photo: Photo | None = None
 
+    @property
+    def crops(self) -> list[Crop]:
+        """The crop of each person."""
+        return [crop for _, crop in self.people]
+
 
 def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int, keep: bool = False) -> Prepared:
     """Decode a photo and cut out its people; without boxes, the whole photo.
@@ -70,20 +75,11 @@ def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int, keep: bool = Fal
 
 
 def recut(data: bytes, prepared: Prepared, crops: Sequence[Crop], max_pixels: int) -> Prepared:
-    """The same people with other crops, one for each; `prepared` itself where all are the same.
-
-    A photo that was not kept, or was decoded too coarsely, is decoded again. A crop that lies beside the photo
-    altogether is not taken: there would be nothing to see.
-    """
-    sizes = (prepared.width, prepared.height)
-    inside = [Box(crop.x, crop.y, crop.side, crop.side).overlaps(*sizes) for crop in crops]
-    chosen = [new if ok else old for new, (_, old), ok in zip(crops, prepared.people, inside, strict=True)]
-    if chosen == [crop for _, crop in prepared.people]:
-        return prepared
+    """The same people with other crops, one for each; a photo that was not kept, or too coarsely, is decoded again."""
     start, photo = time.perf_counter(), prepared.photo
-    if photo is None or photo.reduction > max(1.0, _needed_px(chosen) / SHARP_PX):
-        photo = PhotoFile.open(data, max_pixels).decode(_needed_px(chosen))
-    people = tuple((box, crop) for (box, _), crop in zip(prepared.people, chosen, strict=True))
+    if photo is None or photo.reduction > max(1.0, _needed_px(crops) / SHARP_PX):
+        photo = PhotoFile.open(data, max_pixels).decode(_needed_px(crops))
+    people = tuple((box, crop) for (box, _), crop in zip(prepared.people, crops, strict=True))
     return _cut_out(photo, people, time.perf_counter() - start, keep=True)
 
 

@@ -1,5 +1,6 @@
 """What happens around every request: an id, metrics, one line in the access log, and an answer to the unexpected."""
 
+import asyncio
 import logging
 import re
 import time
@@ -48,6 +49,8 @@ class RequestMiddleware:
                 status = message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                await asyncio.sleep(0)  # uvloop writes when its turn ends: the answer leaves before it is recorded
 
         with self.metrics.in_flight.track_inprogress():
             try:

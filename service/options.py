@@ -44,7 +44,7 @@ class Options:
     @property
     def images(self) -> int:
         """How many images the network is given for a photo, at most."""
-        return max(1, len(self.boxes)) * (1 + self.flip + len(LOOKS) * self.refine)
+        return max(1, len(self.boxes)) * (1 + self.flip) * (1 + len(LOOKS) * self.refine)
 
 
 def parse_options(given: Iterable[tuple[str, Any]], max_boxes: int) -> Options:

@@ -1,10 +1,13 @@
 """`POST /pose`: a photo in, its people's joints out."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
+from pydantic_core import to_json
+from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from service.body import parse_body, read_body, while_connected
@@ -83,7 +86,15 @@ _OPENAPI: Final = {
     },
 }
 
-router = APIRouter(tags=["pose"])
+
+class _DirectRoute(APIRoute):
+    """A route that FastAPI describes and does not stand in the way of: its function reads the request itself."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return self.endpoint
+
+
+router = APIRouter(tags=["pose"], route_class=_DirectRoute)
 
 
 @router.post(
@@ -109,7 +120,13 @@ async def pose(request: Request) -> Response:
     with estimator.admission.admit(1):  # of a photo that nobody could answer, nothing is read
         photo, options = await _read(request, runtime)
     estimate = await while_connected(request.receive, estimator.estimate(photo, options))
-    return _encode(estimate, estimator, runtime)
+    response = _encode(estimate, estimator, runtime)
+
+    async def record() -> None:  # async, since starlette gives plain functions a thread
+        estimator.record(len(photo), estimate)
+
+    response.background = BackgroundTask(record)  # runs when the answer is on its way
+    return response
 
 
 async def _read(request: Request, runtime: Runtime) -> tuple[bytes, Options]:
@@ -125,7 +142,7 @@ async def _read(request: Request, runtime: Runtime) -> tuple[bytes, Options]:
 
 def _encode(estimate: Estimate, estimator: Estimator, runtime: Runtime) -> Response:
     start = time.perf_counter()
-    content = answer(estimate, estimator.info).model_dump_json(exclude_none=True)
+    content = to_json(answer(estimate, estimator.info), inf_nan_mode="null")
     runtime.metrics.observe_stage("encode", time.perf_counter() - start)
     return Response(content, media_type="application/json", headers={"Server-Timing": server_timing(estimate.timing)})
 

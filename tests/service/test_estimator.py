@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.crop import Box
+from models.crop import Box, Crop
 from models.skeleton import JOINTS
 from service.estimator import Estimate, Estimator, principal_axes
 from service.flip import average, with_mirrored
@@ -59,7 +59,23 @@ def test_without_boxes_the_whole_photo_is_one_person(
 ) -> None:
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options()))
     assert [(person.whole_image, person.heatmaps) for person in found.people] == [(True, None)]
-    assert metrics.registry.get_sample_value("pose_people_total") == 1
+
+
+def test_what_is_recorded_is_the_estimate(
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
+) -> None:
+    async def work(estimator: Estimator) -> Estimate:
+        found = await estimator.estimate(astronaut, Options(BOXES))
+        estimator.record(len(astronaut), found)
+        return found
+
+    found = run(settings, engine, metrics, work)
+    value = metrics.registry.get_sample_value
+    assert value("pose_people_total") == 3
+    assert value("pose_joint_confidence_count") == value("pose_joint_std_pixels_count") == 48
+    assert (value("pose_image_bytes_sum"), value("pose_image_pixels_sum")) == (len(astronaut), 512 * 512)
+    for stage in ("decode", "crop", "queue", "inference"):
+        assert value("pose_stage_seconds_sum", {"stage": stage}) == found.timing[stage]
 
 
 def test_a_missed_deadline_is_told_and_gives_its_permits_back(
@@ -144,6 +160,15 @@ def test_refine_looks_closer_at_the_square_around_the_joints(
     assert (person.crop, person.whole_image, person.box) == (crops[-1], True, Box(0, 0, 512, 512))
     np.testing.assert_allclose(person.joints, crops[-1].to_photo(estimate(prepared.pixels).coordinates[0]))
     assert engine.batches == [1] * len(crops)
+
+
+def test_refine_takes_no_crop_beside_the_photo(
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.estimator.refined_crop", lambda *_: Crop(512, 0, 100))
+    found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
+    assert found.people[0].crop == Crop.whole(512, 512)
+    assert engine.batches == [1]
 
 
 def test_refine_stops_after_a_first_pass_that_changes_nothing(

@@ -84,7 +84,7 @@ def test_images_count_every_look() -> None:
     boxes = "0,0,1,1;1,1,2,2"
     assert parse_options([("boxes", boxes)], 64).images == 2
     assert parse_options([("boxes", boxes), ("flip", "true")], 64).images == 4
-    assert parse_options([("boxes", boxes), ("flip", "true"), ("refine", "true")], 64).images == 8
+    assert parse_options([("boxes", boxes), ("flip", "true"), ("refine", "true")], 64).images == 12
 
 
 def test_texts_of_hostile_length_are_refused_unread() -> None:

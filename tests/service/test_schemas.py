@@ -1,0 +1,26 @@
+import pytest
+
+from models.crop import Box
+from service.engine import EngineInfo
+from service.estimator import STAGES_TOLD, Estimate, Person
+from service.images import prepare
+from service.schemas import PoseAnswer, answer
+from tests.contracts import make_contract
+from tests.service.standin import estimate
+
+
+@pytest.mark.parametrize("boxes", [(), (Box(60, 10, 300, 500), Box(-20, -20, 100.5, 100))])
+@pytest.mark.parametrize("heatmaps", [False, True])
+def test_an_answer_is_the_document_that_is_promised(astronaut: bytes, boxes: tuple[Box, ...], heatmaps: bool) -> None:
+    prepared = prepare(astronaut, boxes, 10**6)
+    told = estimate(prepared.pixels, heatmaps)
+    people = tuple(
+        Person(box, not boxes, crop, crop.to_photo(told.coordinates[i]), told.confidence[i], told.covariance[i],
+               told.heatmaps[i] if told.heatmaps is not None else None)
+        for i, (box, crop) in enumerate(prepared.people)
+    )  # fmt: skip
+    found = answer(
+        Estimate(512, 512, people, dict.fromkeys(STAGES_TOLD, 0.25)), EngineInfo("n", "1", "p", "q", 1, make_contract())
+    )
+    document = PoseAnswer.model_validate(found, strict=True)
+    assert document.model_dump(exclude_none=True) == found
