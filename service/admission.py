@@ -31,6 +31,15 @@ class Admission:
         """Images that may be under way: the drain rate times the deadline."""
         return self._images_per_second() * self._deadline_seconds
 
+    def check(self, images: int = 1) -> None:
+        """See that a request could be admitted now, without holding anything for it.
+
+        Raises:
+            Overloaded: The images could not be answered before the deadline.
+        """
+        with self._lock:
+            self._check(images)
+
     @contextmanager
     def admit(self, images: int) -> Iterator[None]:
         """Hold permits for a request's images.
@@ -40,21 +49,21 @@ class Admission:
         Raises:
             Overloaded: The images could not be answered before the deadline.
         """
-        self._take(images)
+        with self._lock:
+            self._check(images)
+            self._admitted += images
         try:
             yield
         finally:
             with self._lock:
                 self._admitted -= images
 
-    def _take(self, images: int) -> None:
-        with self._lock:
-            rate = self._images_per_second()
-            wait = (self._admitted + images) / rate if rate > 0 else 0.0
-            if wait > self._deadline_seconds and (self._admitted or images > 1):
-                raise Overloaded(
-                    f"{self._admitted} images are under way and {images} more would take {wait:.1f} s; "
-                    f"the limit is {self._deadline_seconds:g} s",
-                    retry_after_seconds=wait - self._deadline_seconds,
-                )
-            self._admitted += images
+    def _check(self, images: int) -> None:
+        rate = self._images_per_second()
+        wait = (self._admitted + images) / rate if rate > 0 else 0.0
+        if wait > self._deadline_seconds and (self._admitted or images > 1):
+            raise Overloaded(
+                f"{self._admitted} images are under way and {images} more would take {wait:.1f} s; "
+                f"the limit is {self._deadline_seconds:g} s",
+                retry_after_seconds=wait - self._deadline_seconds,
+            )

@@ -24,6 +24,7 @@ from service.problems import DeadlineMissed, InferenceFailed, NotReady, ServiceE
 _log = logging.getLogger(__name__)
 
 _NEWEST_SHARE: Final = 0.2  # of the last batch in the averaged drain rate
+_LAST_BATCH_SECONDS: Final = 5.0  # a runtime that computes while the process ends aborts it
 _MOST_FAILURES: Final = 10  # runs in a row: one photo may be at fault, not ten
 
 
@@ -111,6 +112,7 @@ class Batcher:
             self._changed.notify()
         self._thread.join(timeout_seconds)
         self._refuse_all("the service is stopping")
+        self._thread.join(_LAST_BATCH_SECONDS)
 
     @property
     def is_alive(self) -> bool:
@@ -129,6 +131,15 @@ class Batcher:
         """Images that wait for the engine."""
         with self._changed:
             return sum(request.left for request in self._waiting)
+
+    def ensure_open(self) -> None:
+        """See that images are still taken.
+
+        Raises:
+            NotReady: The thread has stopped, or is to stop.
+        """
+        if self._closed or not self._thread.is_alive():
+            raise NotReady("the engine has stopped: the service is stopping, or must be restarted")
 
     def submit(
         self,
@@ -152,8 +163,7 @@ class Batcher:
         """
         request = _Request(images, heatmaps, deadline, future or Future())
         with self._changed:
-            if self._closed or not self._thread.is_alive():
-                raise NotReady("the engine has stopped; the service must be restarted")
+            self.ensure_open()
             self._waiting.append(request)
             self._open.add(request)
             self._changed.notify()
@@ -169,7 +179,7 @@ class Batcher:
         finally:
             with self._changed:
                 self._closed = True
-            self._refuse_all("the engine has stopped; the service must be restarted")
+            self._refuse_all("the engine has stopped: the service is stopping, or must be restarted")
 
     def _refuse_all(self, why: str) -> None:
         for request in tuple(self._open):

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import uvicorn
 
@@ -29,6 +30,8 @@ from service.schemas import answer
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+_REFUSAL_SECONDS: Final = 3  # after the drain, for telling those who are left
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,6 +101,9 @@ def _serve(chosen: argparse.Namespace) -> int:
     settings = _settings(chosen)
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"
     logging.basicConfig(level=settings.log_level.upper(), format=form)
+    logging.getLogger("python_multipart").setLevel(
+        logging.ERROR
+    )  # its warnings tell of broken forms, as our answer does
     listener = _listen(settings.host, settings.port)
     engine = OnnxEngine(settings)
     app = create_app(settings, lambda _: engine)
@@ -107,7 +113,10 @@ def _serve(chosen: argparse.Namespace) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+        # httptools loses the body of a request that offers HTTP/2, as Java's do, and takes headers of any size.
+        http="h11",
+        ws="none",
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + _REFUSAL_SECONDS,
     )
     # uvicorn raises the signal again after its drain; a service that was asked to stop and did has not failed.
     signal.signal(signal.SIGTERM, lambda *_: None)
@@ -131,7 +140,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._runtime.drain()
+        refusal = asyncio.create_task(self._runtime.refuse_the_rest())
         await super().shutdown(sockets)
+        refusal.cancel()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -103,7 +103,7 @@ class Estimator:
     def close(self, timeout_seconds: float) -> None:
         """Finish what is under way and end all threads; what is left after the timeout is refused."""
         self.batcher.close(timeout_seconds)
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.shutdown(wait=False)  # what waits for a worker is refused by it
 
     async def estimate(self, data: bytes, options: Options) -> Estimate:
         """Find the joints of the people in a photo; cancelling it drops what still waits.
@@ -144,19 +144,22 @@ class Estimator:
     ) -> tuple[Prepared, Estimates]:
         """Cut a photo's crops and let the network look at them; the time that it takes is added to `timing`."""
         answer: Future[Served] = Future()
+        asked = time.perf_counter()
 
-        def cut_and_submit() -> Prepared:
+        def cut_and_submit() -> tuple[Prepared, float]:
+            waited = time.perf_counter() - asked
+            self.batcher.ensure_open()  # a photo is not decoded in vain
             photo = cut()
             images = with_mirrored(photo.pixels) if options.flip else photo.pixels
             self.batcher.submit(images, deadline, options.heatmaps, answer)
-            return photo
+            return photo, waited
 
         try:  # the worker itself hands the crops on: the event loop would have to wake up in between
-            photo = await asyncio.get_running_loop().run_in_executor(self._workers, cut_and_submit)
+            photo, waited = await asyncio.get_running_loop().run_in_executor(self._workers, cut_and_submit)
             served = await asyncio.wrap_future(answer)
         finally:
             answer.cancel()  # does nothing to an answer that is there
-        timing["decode"] += photo.decode_seconds
+        timing["decode"] += waited + photo.decode_seconds
         timing["crop"] += photo.crop_seconds
         timing["queue"] += served.queue_seconds
         timing["inference"] += served.inference_seconds

@@ -51,7 +51,9 @@ class Metrics:
         self.requests = self._counter("pose_requests", "Requests answered.", "route", "code")
         self.request_seconds = self._histogram("pose_request_seconds", "Whole time of a request.", _SECONDS, "route")
         self.stage_seconds = self._histogram("pose_stage_seconds", "Time of a request's stage.", _SECONDS, "stage")
-        self.in_flight = self._gauge("pose_in_flight_requests", "Requests being answered now.")
+        self.in_flight = self._gauge(
+            "pose_in_flight_requests", "Requests being answered now, but for probes and scrapes."
+        )
         self.rejected = self._counter("pose_rejected", "Requests refused, by the problem's reason.", "reason")
         self.people = self._counter("pose_people", "People estimated in answers.")
         self.image_bytes = self._histogram("pose_image_bytes", "Size of a photo's file.", _BYTES)

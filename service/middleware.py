@@ -5,6 +5,7 @@ import logging
 import re
 import time
 import uuid
+from contextlib import nullcontext
 from typing import Final
 from urllib.parse import quote
 
@@ -52,7 +53,8 @@ class RequestMiddleware:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 await asyncio.sleep(0)  # uvloop writes when its turn ends: the answer leaves before it is recorded
 
-        with self.metrics.in_flight.track_inprogress():
+        is_quiet = scope["path"].startswith(_QUIET_PATHS)
+        with nullcontext() if is_quiet else self.metrics.in_flight.track_inprogress():
             try:
                 await self.app(scope, receive, send_with_id)
             except Exception as error:

@@ -63,10 +63,11 @@ def parse_options(given: Iterable[tuple[str, Any]], max_boxes: int) -> Options:
             raise BadOption(f"the option {_quoted(name)} is unknown; the options are {', '.join(NAMES)}")
         if isinstance(value, str) and len(value) > _LONGEST_TEXT:
             raise BadOption(f"the option {name} has {len(value):,} characters; the limit is {_LONGEST_TEXT:,}")
+        if value is None:
+            continue
         if name in values:
             raise BadOption(f"the option {name} is given twice; give it once, in the query or in the body")
-        if value is not None:
-            values[name] = value
+        values[name] = value
     flags = {name: parse_flag(name, value) for name, value in values.items() if name != "boxes"}
     boxes = parse_boxes(values["boxes"], max_boxes) if "boxes" in values else ()
     return Options(boxes, **{"refine": not boxes, **flags})

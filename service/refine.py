@@ -53,8 +53,9 @@ def refined_crop(look: Look, crop: Crop, joints: NDArray[np.floating], confidenc
 
 
 def overlap(a: Crop, b: Crop) -> float:
-    """Intersection over union of two squares."""
+    """Intersection over union of two squares; in units of the larger one, for the square of a tiny side is 0."""
+    unit = max(a.side, b.side)
     width = min(a.x + a.side, b.x + b.side) - max(a.x, b.x)
     height = min(a.y + a.side, b.y + b.side) - max(a.y, b.y)
-    shared = max(0.0, width) * max(0.0, height)
-    return shared / (a.side**2 + b.side**2 - shared)
+    shared = max(0.0, width / unit) * max(0.0, height / unit)
+    return shared / ((a.side / unit) ** 2 + (b.side / unit) ** 2 - shared)

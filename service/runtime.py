@@ -109,6 +109,15 @@ class Runtime:
         if self.drain_until is None:
             self.drain_until = time.monotonic() + self.settings.drain_seconds
 
+    async def refuse_the_rest(self) -> None:
+        """When the drain is over, refuse in so many words what the server would otherwise cut off."""
+        await asyncio.sleep(self._drain_seconds_left())
+        if self.estimator is not None:
+            await asyncio.to_thread(self.estimator.close, 0.0)
+
+    def _drain_seconds_left(self) -> float:
+        return 0.0 if self.drain_until is None else max(0.0, self.drain_until - time.monotonic())
+
     @property
     def is_draining(self) -> bool:
         """Whether the process is to stop."""
@@ -119,8 +128,8 @@ class Runtime:
         self.drain()
         if self._lag_task is not None:
             self._lag_task.cancel()
-        if self.estimator is not None and self.drain_until is not None:
-            await asyncio.to_thread(self.estimator.close, max(0.0, self.drain_until - time.monotonic()))
+        if self.estimator is not None:
+            await asyncio.to_thread(self.estimator.close, self._drain_seconds_left())
 
     @property
     def is_alive(self) -> bool:

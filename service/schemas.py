@@ -33,7 +33,9 @@ class PoseRequest(_Document):
 
     image: str = Field(description="The photo's file in base64: JPEG, PNG, WebP, GIF, TIFF (first frame) or BMP.")
     boxes: list[BoxArray] | None = Field(
-        None, description="A tight box around each person; each must overlap the photo. Left out: the whole photo."
+        None,
+        min_length=1,
+        description="A tight box around each person; each must overlap the photo. Left out: the whole photo.",
     )
     heatmaps: bool = Field(False, description="Whether the answer carries the heatmaps.")
     flip: bool = Field(False, description="Whether each crop's mirror image is looked at too, and both averaged.")
@@ -105,7 +107,7 @@ class PersonAnswer(_Document):
 class Timing(_Document):
     """Seconds of each stage; `Server-Timing` has the same in milliseconds."""
 
-    decode: float
+    decode: float = Field(description="the wait for a decoding thread included")
     crop: float
     queue: float
     inference: float

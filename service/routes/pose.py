@@ -101,7 +101,6 @@ router = APIRouter(tags=["pose"], route_class=_DirectRoute)
     "/pose",
     summary="Joints of the people in a photo",
     response_model=PoseAnswer,
-    response_model_exclude_none=True,
     responses={
         200: {"description": "The people, in the order of the boxes.", "headers": _HEADERS},
         **{status: _describe_refusal(status, told) for status, told in _REFUSALS.items()},
@@ -117,8 +116,8 @@ async def pose(request: Request) -> Response:
     estimator = runtime.estimator
     if estimator is None:
         raise NotReady("the service is still starting")
-    with estimator.admission.admit(1):  # of a photo that nobody could answer, nothing is read
-        photo, options = await _read(request, runtime)
+    estimator.admission.check()  # of a photo that nobody could answer, nothing is read
+    photo, options = await _read(request, runtime)
     estimate = await while_connected(request.receive, estimator.estimate(photo, options))
     response = _encode(estimate, estimator, runtime)
 

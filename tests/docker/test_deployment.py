@@ -94,13 +94,13 @@ def test_stop_under_load_loses_no_accepted_request(deployment: Deployment, astro
 
     def all_accepted() -> bool:
         answered = counted('pose_requests_total{code="200",route="/pose"}') - before
-        return answered + counted("pose_in_flight_requests") - 1 >= 24  # the scrape itself is in flight
+        return answered + counted("pose_in_flight_requests") >= 24
 
     before = counted('pose_requests_total{code="200",route="/pose"}')
     with ThreadPoolExecutor(24) as clients:
         accepted = [clients.submit(deployment.post, astronaut) for _ in range(24)]
         wait_for(all_accepted, seconds=20)
-        assert counted("pose_in_flight_requests") > 1
+        assert counted("pose_in_flight_requests") > 0
         begin = time.monotonic()
         deployment.compose("stop", "pose")
         assert [answer.result().status_code for answer in accepted] == [200] * 24

@@ -10,6 +10,8 @@ def test_what_cannot_be_answered_in_time_is_refused_with_the_time_to_wait() -> N
     with door.admit(8):
         with door.admit(2):
             assert door.admitted_images == 10
+            with pytest.raises(Overloaded, match="1 more"):
+                door.check()
             with (
                 pytest.raises(Overloaded, match="10 images are under way and 4 more would take") as refusal,
                 door.admit(4),

@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +46,31 @@ def test_what_is_transparent_has_the_outsides_colour(encode: Encode) -> None:
     photo = Image.new("RGBA", (2, 1), (*RED, 0))
     photo.putpixel((1, 0), (*RED, 255))
     assert np.asarray(decode(encode(photo), LIMIT)).tolist() == [[list(OUTSIDE_COLOUR), list(RED)]]
+
+
+def test_a_large_photo_is_converted_as_a_small_one_is(encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (40, 30, 4), np.uint8)
+    modes = [Image.fromarray(values), Image.fromarray(values, "CMYK"), Image.fromarray(values[..., 0] * 3.5 - 100.0)]
+    whole = [np.asarray(decode(encode(photo, "TIFF"), LIMIT)) for photo in modes]
+    monkeypatch.setattr("service.decoding._BAND_PIXELS", 100)
+    for photo, wanted in zip(modes, whole, strict=True):
+        np.testing.assert_array_equal(np.asarray(decode(encode(photo, "TIFF"), LIMIT)), wanted)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "F"])
+def test_two_pictures_are_the_most_that_are_in_memory(mode: str, encode: Encode, tmp_path: Path) -> None:
+    photo = Image.new("L", (3000, 3000)).convert("RGB" if mode == "P" else "L").convert(mode)
+    file = tmp_path / "photo"
+    file.write_bytes(encode(photo, "TIFF" if mode == "F" else "PNG", **({"transparency": 0} if mode == "P" else {})))
+    program = f"""
+from service.decoding import decode
+from service.engine import peak_resident_bytes
+data, before = open({str(file)!r}, "rb").read(), peak_resident_bytes()
+decode(data, 10**8)
+print(peak_resident_bytes() - before)
+"""
+    added = float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
+    assert added < 10 * 3000 * 3000
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "TIFF"])

@@ -97,3 +97,4 @@ def test_an_unknown_option_is_refused_even_as_null() -> None:
     with pytest.raises(BadOption, match="mode"):
         parse_options([("mode", None)], 64)
     assert parse_options([("boxes", None), ("flip", None)], 64) == parse_options([], 64)
+    assert parse_options([("flip", "true"), ("flip", None)], 64).flip

@@ -20,6 +20,12 @@ def test_the_new_crop_is_around_the_joints(x: float, y: float, aspect: float, si
     assert crop.to_photo(np.zeros(2)) == pytest.approx([x + side * aspect / 2, y + side / 2])
 
 
+@given(st.floats(1e-320, 1e9), st.floats(1e-320, 1e9), st.floats(-1e9, 1e9))
+def test_the_overlap_is_a_share_for_squares_of_any_size(one: float, other: float, x: float) -> None:
+    assert overlap(Crop(x, 0, one), Crop(x, 0, one)) == pytest.approx(1 if x + one > x else 0)
+    assert 0 <= overlap(Crop(x, 0, one), Crop(0, x, other)) <= 1 + 1e-9
+
+
 def test_doubtful_joints_take_no_part() -> None:
     joints = np.full((16, 2), 900.0)
     joints[:8] = np.linspace([100, 100], [300, 300], 8)

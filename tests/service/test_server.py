@@ -50,10 +50,12 @@ class Server:
         return float(found[1]) if found else 0.0
 
 
-def start(log: Path) -> Server:
+def start(log: Path, **environment: str) -> Server:
     command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, cwd=Path(__file__).parents[2])
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, cwd=Path(__file__).parents[2], env={**os.environ, **environment}
+        )
     wait_until(lambda: b"listening on" in log.read_bytes() or process.poll() is not None, seconds=60)
     assert process.poll() is None, log.read_text()
     url = re.search(r"listening on (http://\S+)", log.read_text())
@@ -167,6 +169,32 @@ def test_those_who_stay_get_their_own_answers_when_others_hang_up(server: Server
     assert server.metric("pose_queue_images") == 0
 
 
+@pytest.mark.parametrize(
+    "offer", ["Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk", "Upgrade\r\nUpgrade: websocket"]
+)
+def test_an_offer_of_another_protocol_is_passed_over(server: Server, astronaut: bytes, offer: str) -> None:
+    """Java's own client offers HTTP/2 with every first request."""
+    with socket.create_connection(server.address, timeout=20) as connection:
+        head = f"POST /pose HTTP/1.1\r\nHost: x\r\nConnection: {offer}\r\nContent-Length: {len(astronaut)}\r\n\r\n"
+        connection.sendall(head.encode() + astronaut)
+        assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def test_endless_headers_are_refused(server: Server) -> None:
+    with socket.create_connection(server.address, timeout=20) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(b"GET /healthz/live HTTP/1.1\r\nHost: x\r\nX-Long: " + bytes([97]) * 2**20)
+        assert connection.recv(12) in (b"HTTP/1.1 400", b"")
+
+
+def test_slow_uploads_do_not_keep_others_out(server: Server, astronaut: bytes) -> None:
+    with contextlib.ExitStack() as connections:
+        for _ in range(300):
+            connection = connections.enter_context(socket.create_connection(server.address))
+            connection.sendall(b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n\xff\xd8\xff")
+        assert server.post(astronaut).status_code == 200
+
+
 def test_nothing_leaks(server: Server, astronaut: bytes) -> None:
     folder = Path(f"/proc/{server.process.pid}")
 
@@ -182,11 +210,24 @@ def test_nothing_leaks(server: Server, astronaut: bytes) -> None:
     assert server.metric("pose_inference_memory_bytes") < 2**30
 
 
+def test_what_is_left_after_the_drain_is_refused_in_words(tmp_path: Path, astronaut: bytes) -> None:
+    server = start(tmp_path / "log", DSNT_POSE_DRAIN_SECONDS="0.2")
+    with ThreadPoolExecutor(40) as clients:
+        accepted = [clients.submit(server.post, astronaut) for _ in range(40)]
+        wait_until(lambda: server.metric("pose_in_flight_requests") >= 40)
+        assert stop(server) == 0
+        answers = [answer.result() for answer in accepted]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert refused
+    assert {(answer.status_code, answer.json()["reason"]) for answer in refused} == {(503, "not_ready")}
+    assert "Traceback" not in server.log.read_text()
+
+
 def test_sigterm_under_load_loses_no_accepted_request(tmp_path: Path, astronaut: bytes) -> None:
     server = start(tmp_path / "log")
     with ThreadPoolExecutor(8) as clients:
         accepted = [clients.submit(server.post, astronaut, f"boxes={BOXES[i % 4]}") for i in range(8)]
-        wait_until(lambda: server.metric("pose_in_flight_requests") >= 9)
+        wait_until(lambda: server.metric("pose_in_flight_requests") >= 8)
         begin = time.monotonic()
         assert stop(server) == 0
         assert [answer.result().status_code for answer in accepted] == [200] * 8
