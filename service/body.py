@@ -109,7 +109,7 @@ def parse_json(body: bytes) -> Body:
     if not isinstance(fields, dict) or not isinstance(fields.get("image"), str):
         raise Malformed("the JSON body must be an object with the photo in base64 as the text `image`")
     try:
-        photo = base64.b64decode(fields.pop("image"), validate=True)
+        photo = base64.b64decode("".join(fields.pop("image").split()), validate=True)  # many encoders wrap lines
     except (binascii.Error, ValueError) as error:
         raise Malformed(f"the field `image` is not base64: {error}") from error
     return Body(photo, tuple(fields.items()))

@@ -67,7 +67,7 @@ def test_raw_bodies(kind: str) -> None:
 
 def test_all_three_bodies_carry_the_same() -> None:
     wanted = Body(PHOTO, (("boxes", "0,0,1,1"), ("heatmaps", "true")))
-    fields = {"image": base64.b64encode(PHOTO).decode(), "boxes": "0,0,1,1", "heatmaps": "true"}
+    fields = {"image": base64.encodebytes(PHOTO).decode(), "boxes": "0,0,1,1", "heatmaps": "true"}
     assert asyncio.run(parse_body(json.dumps(fields).encode(), "application/json; charset=utf-8")) == wanted
     assert asyncio.run(parse_body(form(image=PHOTO, boxes="0,0,1,1", heatmaps="true"), FORM)) == wanted
 
