@@ -14,18 +14,8 @@ from tests.benchmarks.server import Server, serving
 from tests.benchmarks.tables import line
 from tests.benchmarks.wire import Connection
 
-UVICORN: Final = (
-    sys.executable,
-    "-m",
-    "uvicorn",
-    "--port",
-    "{port}",
-    "--http",
-    "h11",
-    "--ws",
-    "none",
-    "--no-access-log",
-)
+_LIKE_SERVE: Final = "--http h11 --ws none --no-access-log --no-server-header"
+UVICORN: Final = (sys.executable, "-m", "uvicorn", "--port", "{port}", *_LIKE_SERVE.split())
 SERVICE: Final = (*UVICORN, "--factory", "tests.benchmarks.noop:service")
 ECHO: Final = (*UVICORN, "--lifespan", "off", "tests.benchmarks.noop:echo")
 
