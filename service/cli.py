@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import uvicorn
+from PIL import Image
 
 from service.app import create_app
 from service.decoding import decode
@@ -74,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--refine", action=argparse.BooleanOptionalAction, help="find the person first (default: without --box)"
     )
-    predict.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the photo with the skeletons drawn")
+    predict.add_argument(
+        "-o", "--output", type=_picture, metavar="FILE", help="write the photo with the skeletons drawn"
+    )
     predict.add_argument("--json", action="store_true", help="print what POST /pose would answer")
     predict.set_defaults(command=_predict)
 
@@ -92,6 +95,13 @@ def _at_least_one(text: str) -> int:
     return number
 
 
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise argparse.ArgumentTypeError(f"{text} does not end as a picture does, such as .png or .jpg")
+    return path
+
+
 def _settings(chosen: argparse.Namespace) -> Settings:
     names = ("host", "port", "model", "provider", "precision", "threads")
     return Settings.load(**{name: getattr(chosen, name, None) for name in names})
@@ -101,9 +111,8 @@ def _serve(chosen: argparse.Namespace) -> int:
     settings = _settings(chosen)
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"
     logging.basicConfig(level=settings.log_level.upper(), format=form)
-    logging.getLogger("python_multipart").setLevel(
-        logging.ERROR
-    )  # its warnings tell of broken forms, as our answer does
+    # Its warnings tell of broken forms, as our answers do.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     listener = _listen(settings.host, settings.port)
     engine = OnnxEngine(settings)
     app = create_app(settings, lambda _: engine)
