@@ -94,7 +94,7 @@ class Batcher:
         self._stall_seconds = stall_seconds
         self._changed = threading.Condition()
         self._waiting: deque[_Request] = deque()
-        self._open: set[_Request] = set()
+        self._open: dict[Future[Served], _Request] = {}
         self._closed = False
         self._busy_since: float | None = None
         self._failures = 0
@@ -165,10 +165,13 @@ class Batcher:
         with self._changed:
             self.ensure_open()
             self._waiting.append(request)
-            self._open.add(request)
+            self._open[request.future] = request
             self._changed.notify()
-        request.future.add_done_callback(lambda _: self._open.discard(request))
+        request.future.add_done_callback(self._forget)  # which holds no request: as a cycle, crops would await the gc
         return request.future
+
+    def _forget(self, future: "Future[Served]") -> None:
+        self._open.pop(future, None)
 
     def _work(self) -> None:
         try:
@@ -182,7 +185,7 @@ class Batcher:
             self._refuse_all("the engine has stopped: the service is stopping, or must be restarted")
 
     def _refuse_all(self, why: str) -> None:
-        for request in tuple(self._open):
+        for request in tuple(self._open.values()):
             request.fail(NotReady(why))
 
     def _next_batch(self) -> list[_Slice]:
@@ -224,8 +227,8 @@ class Batcher:
 
     def _serve(self, batch: list[_Slice]) -> None:
         try:
-            wanted = any(part.request.heatmaps for part in batch)
-            estimates = self._run(np.concatenate([part.images for part in batch]), wanted)
+            images = batch[0].images if len(batch) == 1 else np.concatenate([part.images for part in batch])
+            estimates = self._run(images, any(part.request.heatmaps for part in batch))
         except Exception:
             _log.exception("a batch of %d failed; its images are tried one by one", sum(len(p.images) for p in batch))
             self._serve_singly(batch)

@@ -1,5 +1,7 @@
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 
@@ -82,6 +84,19 @@ def test_a_lonely_request_does_not_wait_for_company(batcher: Batcher, engine: St
     assert is_answer_to(batcher.submit(crops(1), soon()), crops(1))
     assert engine.batches == [1]
     assert batcher.images_per_second > 0
+
+
+def test_answered_crops_are_freed_without_the_garbage_collector(batcher: Batcher) -> None:
+    images = np.array(crops(1))
+    freed = weakref.ref(images)
+    gc.disable()
+    try:
+        batcher.submit(images, soon()).result(20)
+        del images
+        batcher.submit(crops(1), soon()).result(20)  # the engine's thread holds a batch until the next
+        wait_until(lambda: freed() is None)
+    finally:
+        gc.enable()
 
 
 def test_a_cancelled_request_is_dropped_and_counted(batcher: Batcher, engine: StandIn, metrics: Metrics) -> None:
