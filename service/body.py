@@ -124,7 +124,7 @@ def parse_multipart(body: bytes, content_type: str) -> Body:
     parts = _Parts()
     try:
         boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
-        parser = MultipartParser(boundary, parts.callbacks)
+        parser = MultipartParser(boundary, parts.callbacks())
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
@@ -154,7 +154,10 @@ class _Parts:
         self._value = bytearray()
         self._name = ""
         self._data = bytearray()
-        self.callbacks: Any = {
+
+    def callbacks(self) -> Any:
+        """What the parser calls; not kept here, so that no cycle keeps the photo until the garbage collector comes."""
+        return {
             "on_part_begin": self._begin,
             "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
             "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),

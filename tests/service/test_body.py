@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import gc
 import json
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from service import body as bodies
 from service.body import Body, parse_body, parse_json, parse_multipart, read_body, while_connected
 from service.problems import ClientGone, Malformed, NotAnImage, ServiceError, SlowBody, TooLarge
 
@@ -130,6 +132,19 @@ def test_work_is_cancelled_when_the_client_goes() -> None:
     with pytest.raises(ClientGone):
         asyncio.run(while_connected(channel({"type": "http.disconnect"}), work()))
     assert ended == ["cancelled"]
+
+
+def test_a_form_is_freed_without_the_garbage_collector() -> None:
+    def alive() -> int:
+        return sum(isinstance(found, bodies._Parts) for found in gc.get_objects())
+
+    gc.disable()
+    try:
+        before = alive()
+        parse_multipart(form(image=PHOTO), FORM)
+        assert alive() == before
+    finally:
+        gc.enable()
 
 
 def test_a_form_of_countless_fields_is_refused() -> None:
