@@ -167,10 +167,11 @@ class Batcher:
             self._waiting.append(request)
             self._open[request.future] = request
             self._changed.notify()
-        request.future.add_done_callback(self._forget)  # which holds no request: as a cycle, crops would await the gc
+        request.future.add_done_callback(self._forget)
         return request.future
 
     def _forget(self, future: "Future[Served]") -> None:
+        """Drop an answered request; a callback that held the request would keep its crops until the gc comes."""
         self._open.pop(future, None)
 
     def _work(self) -> None:
@@ -227,8 +228,8 @@ class Batcher:
 
     def _serve(self, batch: list[_Slice]) -> None:
         try:
-            images = batch[0].images if len(batch) == 1 else np.concatenate([part.images for part in batch])
-            estimates = self._run(images, any(part.request.heatmaps for part in batch))
+            wanted = any(part.request.heatmaps for part in batch)
+            estimates = self._run(np.concatenate([part.images for part in batch]), wanted)
         except Exception:
             _log.exception("a batch of %d failed; its images are tried one by one", sum(len(p.images) for p in batch))
             self._serve_singly(batch)
