@@ -7,28 +7,57 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from models.crop import Box
+from models.crop import OUTSIDE_COLOUR, Box
 from models.people import Person
+
+# Of a picture's side: what lies further out than the nominal crop is hardly ever anybody's whole body.
+_CORNER_SHARE = 1 / 6
+
+# How far compression changes the colour of what lies outside a photo, and how many pixels in it have it by chance.
+_SAME_COLOUR = 6
+_BY_CHANCE = 0.02
 
 
 def scenes(people: Sequence[Person], share: float, seed: int = 0) -> list[Person]:
-    """Every person somewhere in a larger photo, over the enlarged corner of the next person's picture.
+    """Every person somewhere in a larger photo, over the enlarged corner of another person's picture.
 
     Args:
         people: Whom to place.
         share: The tight box's side as a share of the photo's; a picture that shows its person smaller stays as it is.
         seed: Of the places.
+
+    Raises:
+        ValueError: None of the pictures has a corner inside its photo.
     """
+    corners = [_corner(person) for person in people]
+    if not any(corners):
+        raise ValueError("nobody's picture has a corner inside its photo, to place people over")
     random = np.random.default_rng(seed)
-    return [_placed(person, people[index - 1], share, random.random(2)) for index, person in enumerate(people)]
+    return [_placed(person, _before(corners, index), share, random.random(2)) for index, person in enumerate(people)]
 
 
-def _placed(person: Person, neighbour: Person, share: float, place: np.ndarray) -> Person:
+def _corner(person: Person) -> Image.Image | None:
+    """The first corner of a picture that lies inside the photo altogether."""
+    size = round(person.size * _CORNER_SHARE)
+    with Image.open(io.BytesIO(person.picture)) as image:
+        picture = image.convert("RGB")
+    for x in (0, person.size - size):
+        for y in (0, person.size - size):
+            corner = picture.crop((x, y, x + size, y + size))
+            outside = (np.abs(np.asarray(corner, int) - OUTSIDE_COLOUR) < _SAME_COLOUR).all(-1)
+            if outside.mean() < _BY_CHANCE:
+                return corner
+    return None
+
+
+def _before(corners: Sequence[Image.Image | None], index: int) -> Image.Image:
+    """The nearest corner before an index, which may be its own where there is no other."""
+    return next(corner for step in range(1, len(corners) + 1) if (corner := corners[index - step]) is not None)
+
+
+def _placed(person: Person, background: Image.Image, share: float, place: np.ndarray) -> Person:
     size = max(person.size, round(max(person.box.width, person.box.height) / share))
-    with Image.open(io.BytesIO(neighbour.picture)) as image:
-        # The outermost sixth lies outside the neighbour's crop: hardly ever anybody's whole body.
-        edge = neighbour.size // 6
-        photo = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, (0, 0, edge, edge))
+    photo = background.resize((size, size), Image.Resampling.BICUBIC)
     x, y = (int(part * (size - person.size)) for part in place)
     with Image.open(io.BytesIO(person.picture)) as image:
         photo.paste(image.convert("RGB"), (x, y))

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, Self
 
 import numpy as np
 import uvloop
@@ -40,6 +40,13 @@ class Load:
     statuses: NDArray[np.int64]
     server_cpu_seconds: float
     generator_cpu_seconds: float
+
+    @classmethod
+    def pooled(cls, loads: Sequence["Load"]) -> Self:
+        """Several windows as one."""
+        arrays = ("latencies", "lags", "statuses")
+        values = {field.name: [getattr(load, field.name) for load in loads] for field in fields(cls)}
+        return cls(**{name: np.concatenate(each) if name in arrays else sum(each) for name, each in values.items()})
 
     def figures(self) -> dict[str, Any]:
         """What a table and a plot need: rates by second, times in milliseconds, processor time by answer."""

@@ -10,8 +10,12 @@ def line(name: str, *cells: str | float | None) -> str:
 
 def remarks(found: dict[str, Any]) -> str:
     """What is to be known of a pass: its errors, and whether the machine kept its pace."""
-    errors = [f"{count} x status {status}" for status, count in found["errors"].items()]
-    return "  ".join(["", *errors, *([] if found["steady"] else ["NOT STEADY"])])
+    return "  ".join(["", *errors(found), *([] if found["steady"] else ["NOT STEADY"])])
+
+
+def errors(found: dict[str, Any]) -> list[str]:
+    """How often a pass was answered with each status but 200."""
+    return [f"{count} x status {status}" for status, count in found["errors"].items()]
 
 
 def _text(cell: str | float | None) -> str:

@@ -54,6 +54,16 @@ def test_figures_of_no_answer_at_all() -> None:
     assert Load(1.0, 0, np.array([1.0]), np.zeros(1), np.array([500]), 0.1, 0.1).figures()["p99_ms"] is None
 
 
+def test_windows_are_pooled_by_their_answers_and_not_by_their_medians() -> None:
+    short = Load(1.0, 1, np.array([0.1]), np.zeros(1), np.array([200]), 0.2, 0.01)
+    long = Load(3.0, 3, np.array([0.3, 0.3, 0.3, 9]), np.zeros(4), np.array([200, 200, 200, 500]), 0.6, 0.03)
+    figures = Load.pooled([short, long]).figures()
+    assert figures["per_second"] == 1
+    assert figures["p50_ms"] == pytest.approx(300)
+    assert figures["errors"] == {"500": 1}
+    assert figures["server_cpu_ms"] == pytest.approx(200)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     program = "tests.benchmarks.test_benchmarks:one_at_a_time"
