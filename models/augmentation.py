@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.crop import PIXEL_MEAN, PIXEL_STD
-from models.people import CONTEXT
+from models.crop import OUTSIDE_COLOUR, PIXEL_MEAN, PIXEL_STD
+from models.people import CONTEXT, SAME_COLOUR
 from models.skeleton import MIRROR
 
 
@@ -27,17 +27,20 @@ class Augmentation:
         brightness: Added to all channels, +- up to this (1 is white).
         grey: Share of the crops that lose their colour.
         hidden: Share of the crops of which a square is hidden behind a piece of another crop, up to 0.35 sides wide.
+        surrounded: Share of the crops in which a piece of another picture lies around this one, in half of them around
+            its photo, in place of one colour.
     """
 
     rotation_degrees: float = 30.0
     rotated: float = 0.6
     scale_octaves: float = 0.25
     shift: float = 0.06
-    loose: float = 0.2
+    loose: float = 0.5
     gain: float = 0.35
     brightness: float = 0.1
     grey: float = 0.1
     hidden: float = 0.5
+    surrounded: float = 0.8
 
     def __call__(
         self,
@@ -68,10 +71,11 @@ class Augmentation:
         cut = torch.cat([crop_to_nominal[:, :, :2], crop_to_nominal[:, :, 2:] + lead], 2)
         # One unit of the sampling grid is half a picture, `CONTEXT` times half a nominal crop.
         grid = F.affine_grid(cut / CONTEXT, [len(pictures), 3, crop_size, crop_size], align_corners=False)
-        images = _sampled(images, grid, crop_to_nominal)
-        images = self._hide(images, generator)
+        crops = _sampled(images, grid, crop_to_nominal)
+        crops = self._surround(crops, images, _outside_photo(pictures), grid, generator)
+        crops = self._hide(crops, generator)
         joints, weights = _transformed(joints, weights, crop_to_nominal, mirrored)
-        return images, joints, weights
+        return crops, joints, weights
 
     def _affine(self, count: int, device: torch.device, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Maps [N, 2, 3] from normalised crop to normalised nominal coordinates, and who is mirrored, [N]."""
@@ -106,6 +110,19 @@ class Augmentation:
         mean, std = (torch.tensor(value, device=pictures.device).view(3, 1, 1) for value in (PIXEL_MEAN, PIXEL_STD))
         return (images.clamp(0, 1) - mean) / std
 
+    def _surround(
+        self, crops: Tensor, images: Tensor, outside: Tensor, grid: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Crops [N, 3, h, w] of images [N, 3, S, S], some over the enlarged corner of their neighbour in the batch.
+
+        `outside` [N, 1, S, S] says which pixels lie beside the photo.
+        """
+        random = torch.rand((2, len(crops), 1, 1, 1), device=crops.device, generator=generator)
+        shown = 1 - (outside & (random[0] < 0.5)).float()
+        covered = (F.grid_sample(shown, grid, align_corners=False) < 0.5) & (random[1] < self.surrounded)
+        corners = _best_corners(images, outside).roll(1, 0)
+        return torch.where(covered, F.interpolate(corners, crops.shape[-2:], mode="bicubic"), crops)
+
     def _hide(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Images [N, 3, h, w], some with a square of their neighbour in the batch: people and things hide people."""
         count, size = len(images), images.shape[-1]
@@ -123,6 +140,24 @@ def _sampled(images: Tensor, grid: Tensor, crop_to_nominal: Tensor) -> Tensor:
     if shrunk.any():
         crops[shrunk] = F.grid_sample(F.avg_pool2d(images[shrunk], 2), grid[shrunk], align_corners=False)
     return crops
+
+
+def _outside_photo(pictures: Tensor) -> Tensor:
+    """Which pixels of pictures uint8 [N, S, S, 3] have the colour of what lies outside a photo, bool [N, 1, S, S]."""
+    distance = (pictures.int() - torch.tensor(OUTSIDE_COLOUR, device=pictures.device)).abs()
+    return (distance < SAME_COLOUR).all(-1)[:, None]
+
+
+def _best_corners(images: Tensor, outside: Tensor) -> Tensor:
+    """Of each picture the corner, a sixth of its side, with the least `outside` [N, 1, S, S]: [N, 3, S / 6, S / 6]."""
+    edge = images.shape[-1] // 6
+    ends = (slice(edge), slice(-edge, None))
+
+    def corners(of: Tensor) -> Tensor:
+        return torch.stack([of[..., rows, columns] for rows in ends for columns in ends])
+
+    best = corners(outside.float()).mean((2, 3, 4)).argmin(0)
+    return corners(images)[best, torch.arange(len(images), device=images.device)]
 
 
 def _transformed(joints: Tensor, weights: Tensor, crop_to_nominal: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:

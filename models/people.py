@@ -27,6 +27,9 @@ from models.skeleton import JOINTS, LOWER_BODY, UPPER_BODY
 CONTEXT: Final = 1.5
 """Side of a picture in units of its nominal crop."""
 
+SAME_COLOUR: Final = 6
+"""How far compression changes the colour of what lies outside a photo, in levels of a channel."""
+
 DEVELOPMENT: Final = "dev"
 """The pack for choosing and calibrating, never for training."""
 

@@ -8,13 +8,12 @@ import numpy as np
 from PIL import Image
 
 from models.crop import OUTSIDE_COLOUR, Box
-from models.people import Person
+from models.people import SAME_COLOUR, Person
 
 # Of a picture's side: what lies further out than the nominal crop is hardly ever anybody's whole body.
 _CORNER_SHARE = 1 / 6
 
-# How far compression changes the colour of what lies outside a photo, and how many pixels in it have it by chance.
-_SAME_COLOUR = 6
+# Of a photo's pixels: how many have the colour of what lies outside by chance.
 _BY_CHANCE = 0.02
 
 
@@ -44,7 +43,7 @@ def _corner(person: Person) -> Image.Image | None:
     for x in (0, person.size - size):
         for y in (0, person.size - size):
             corner = picture.crop((x, y, x + size, y + size))
-            outside = (np.abs(np.asarray(corner, int) - OUTSIDE_COLOUR) < _SAME_COLOUR).all(-1)
+            outside = (np.abs(np.asarray(corner, int) - OUTSIDE_COLOUR) < SAME_COLOUR).all(-1)
             if outside.mean() < _BY_CHANCE:
                 return corner
     return None

@@ -17,7 +17,7 @@ from tests.benchmarks.generator import Load, closed_loop
 from tests.benchmarks.peer import PEERS, Peer
 from tests.benchmarks.photos import small_photo
 from tests.benchmarks.processes import peak_resident_mib
-from tests.benchmarks.server import Server, ServerError, serving
+from tests.benchmarks.server import Server, ServerError, paused, serving
 from tests.benchmarks.tables import errors, line
 from tests.benchmarks.wire import Call
 
@@ -71,10 +71,11 @@ class _Turns:
         """A peer's figures over all rounds, and ours as a multiple of its throughput, over all and by round."""
         own: list[Load] = []
         theirs: list[Load] = []
-        both = [(own, self.ours, self._call), (theirs, peer, call)]
+        both = [(own, self.ours, self._call, peer), (theirs, peer, call, self.ours)]
         for _ in range(_ROUNDS):
-            for loads, server, asked in both:
-                loads.append(closed_loop(server, asked, clients, self._pass_seconds))
+            for loads, server, asked, other in both:
+                with paused(other):
+                    loads.append(closed_loop(server, asked, clients, self._pass_seconds))
             both.reverse()
         self.own[clients] += own
         return {

@@ -88,6 +88,17 @@ def serving(
             _stop(process)
 
 
+@contextlib.contextmanager
+def paused(server: Server) -> Iterator[None]:
+    """Stop a server's processes for a while: some poll while they wait, which costs whoever is measured beside them."""
+    members = family(server.pid)
+    _send(members, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _send(members, signal.SIGCONT)
+
+
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
@@ -117,7 +128,11 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_SECONDS)
+    _send(members, signal.SIGKILL)
+    process.wait()
+
+
+def _send(members: Sequence[int], number: signal.Signals) -> None:
     for member in members:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(member, signal.SIGKILL)
-    process.wait()
+            os.kill(member, number)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 from tests.benchmarks import path
 from tests.benchmarks.generator import Load, closed_loop, open_loop
 from tests.benchmarks.photos import large_photo, small_photo, whole
-from tests.benchmarks.server import Server, ServerError, serving
+from tests.benchmarks.processes import family
+from tests.benchmarks.server import Server, ServerError, paused, serving
 from tests.benchmarks.wire import Call
 
 STALL_SECONDS = 0.05
@@ -93,6 +95,18 @@ def test_processor_time_is_the_servers_own(server: Server) -> None:
     load = closed_loop(server, Call("/"), clients=1, seconds=0.5)
     assert 0 <= load.server_cpu_seconds < load.seconds
     assert 0 < load.generator_cpu_seconds < load.seconds
+
+
+@pytest.mark.slow
+def test_a_paused_server_answers_again_afterwards(server: Server) -> None:
+    with paused(server):
+        assert family_states(server) == {"T"}
+    assert closed_loop(server, Call("/"), clients=1, seconds=0.3).answered > 0
+
+
+def family_states(server: Server) -> set[str]:
+    """What the kernel says that a server's processes do: T is stopped."""
+    return {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in family(server.pid)}
 
 
 @pytest.mark.slow

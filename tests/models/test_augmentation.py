@@ -12,7 +12,7 @@ from models.network import normalise
 from models.people import load_people, nominal_crops, read_people
 from models.skeleton import MIRROR
 
-PLAIN_COLOURS = Augmentation(gain=0, brightness=0, grey=0, hidden=0)
+PLAIN_COLOURS = Augmentation(gain=0, brightness=0, grey=0, hidden=0, surrounded=0)
 STILL = replace(PLAIN_COLOURS, rotation_degrees=0, scale_octaves=0, shift=0, loose=0)
 
 
@@ -91,3 +91,30 @@ def test_outside_the_picture_is_the_outside_colour() -> None:
     gone = weights.sum(1) == 0
     assert gone.any()
     assert images[gone].amin() == pytest.approx(0, abs=1e-6)
+
+
+def test_surrounded_pictures_lie_over_a_corner_of_their_neighbour() -> None:
+    colours = torch.tensor([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)] * 16, dtype=torch.uint8)
+    pictures = colours[:, None, None].expand(64, 96, 96, 3).clone()
+    pictures[:, :20] = torch.tensor(OUTSIDE_COLOUR)  # beside the photo: the corners are to be taken from below
+    wide = replace(STILL, scale_octaves=0.8, surrounded=1)
+    images, _, _ = wide(pictures, torch.zeros(64, 16, 2), torch.ones(64, 16), 64, torch.Generator().manual_seed(0))
+    own, neighbours = (normalise(each[:, None, None])[:, :, 0, 0] for each in (colours, colours.roll(1, 0)))
+    assert torch.allclose(images[:, :, 32, 32], own, atol=0.01)
+    below = images[:, :, -1, 32]
+    is_around = torch.isclose(below, neighbours, atol=0.01).all(1)
+    assert 8 < is_around.sum() < 56
+    assert torch.allclose(below[~is_around], own[~is_around], atol=0.01)
+    above = images[is_around][:, :, 0, 32]
+    assert torch.isclose(above, neighbours[is_around], atol=0.01).all()
+
+
+def test_in_half_of_the_surrounded_pictures_what_is_beside_the_photo_is_covered_too() -> None:
+    pictures = torch.full((128, 96, 96, 3), 255, dtype=torch.uint8)
+    pictures[:, :40] = torch.tensor(OUTSIDE_COLOUR)
+    surrounded = replace(STILL, surrounded=1)
+    images, _, _ = surrounded(
+        pictures, torch.zeros(128, 16, 2), torch.ones(128, 16), 64, torch.Generator().manual_seed(0)
+    )
+    covered = images[:, :, 4, 32].amin(1) > 1
+    assert 40 < covered.sum() < 88
