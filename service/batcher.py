@@ -1,8 +1,9 @@
-"""Many requests -> one batch -> many answers: one thread that owns the engine and its queue.
+"""Many requests -> one batch -> many answers: the threads that own the engine, and their queue.
 
-Natural batching: the moment the engine is free, its thread takes whatever waits, up to the largest batch that runs at
-full speed. No timer runs, and a lonely request never waits for company. The unit is the image, so a request may spread
-over batches; its answer is put together in order.
+Natural batching: the moment the engine is free, a thread takes whatever waits, up to the largest batch that runs at
+full speed. No timer runs, and a lonely request never waits for company. An engine with streams has a thread for each:
+an image that is alone gets the whole engine, and several get a stream each, as these become free. The unit is the
+image, so a request may spread over batches; its answer is put together in order.
 """
 
 import contextlib
@@ -48,7 +49,7 @@ class _Request:
     arrived: float = field(default_factory=time.monotonic)
     started: float = 0.0
     taken: int = 0
-    parts: list[Estimates] = field(default_factory=list)
+    parts: dict[int, Estimates] = field(default_factory=dict)  # by the number of their first image
 
     @property
     def left(self) -> int:
@@ -59,13 +60,14 @@ class _Request:
         with contextlib.suppress(InvalidStateError):
             self.future.set_exception(error)
 
-    def add(self, part: Estimates) -> None:
-        """Take the answer to the next images, and answer the request when it was the last."""
-        self.parts.append(part if self.heatmaps else replace(part, heatmaps=None))
-        if sum(map(len, self.parts)) < len(self.images):
+    def add(self, begin: int, part: Estimates) -> None:
+        """Take the answer to the images from `begin` on, and answer the request when it was the last."""
+        self.parts[begin] = part if self.heatmaps else replace(part, heatmaps=None)
+        parts = [part for _, part in sorted(self.parts.items())]
+        if sum(map(len, parts)) < len(self.images):
             return
         now = time.monotonic()
-        served = Served(Estimates.concatenate(self.parts), self.started - self.arrived, now - self.started)
+        served = Served(Estimates.concatenate(parts), self.started - self.arrived, now - self.started)
         with contextlib.suppress(InvalidStateError):
             self.future.set_result(served)
 
@@ -75,14 +77,34 @@ class _Slice:
     """A run of one request's images in a batch."""
 
     request: _Request
-    images: NDArray[np.uint8]
+    begin: int
+    end: int
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        return self.request.images[self.begin : self.end]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What a thread gives to the engine.
+
+    Attributes:
+        beside: Images that other threads give to the engine meanwhile; with 0, it is this batch's alone.
+    """
+
+    slices: list[_Slice]
+    beside: int
+
+    def __len__(self) -> int:
+        return sum(part.end - part.begin for part in self.slices)
 
 
 class Batcher:
-    """Owns the engine's thread and its queue.
+    """Owns the engine's threads and their queue.
 
     Args:
-        engine: Called from this batcher's thread only.
+        engine: Called from this batcher's threads only; warm.
         metrics: Where batches and drops are recorded.
         stall_seconds: A batch that runs longer than this means that the engine hangs.
         images_per_second: How fast the engine is, as far as that is known; 0 where it is not.
@@ -96,30 +118,42 @@ class Batcher:
         self._waiting: deque[_Request] = deque()
         self._open: dict[Future[Served], _Request] = {}
         self._closed = False
-        self._busy_since: float | None = None
+        self._busy_since: dict[threading.Thread, float] = {}
+        self._exclusive = False
         self._failures = 0
         self._rate = images_per_second
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._work, name=f"engine-{index}", daemon=True) for index in range(engine.streams)
+        ]
 
     def start(self) -> None:
-        """Start the engine's thread."""
-        self._thread.start()
+        """Start the engine's threads."""
+        for thread in self._threads:
+            thread.start()
 
     def close(self, timeout_seconds: float) -> None:
-        """Answer what waits, then end the thread; what is left after the timeout is refused."""
+        """Answer what waits, then end the threads; what is left after the timeout is refused."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join(timeout_seconds)
+            self._changed.notify_all()
+        self._join(timeout_seconds)
         self._refuse_all("the service is stopping")
-        self._thread.join(_LAST_BATCH_SECONDS)
+        self._join(_LAST_BATCH_SECONDS)
+
+    def _join(self, seconds: float) -> None:
+        limit = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, limit - time.monotonic()))
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs, does not hang in its present batch, and has not failed ten times in a row."""
-        busy_since = self._busy_since
-        stalled = busy_since is not None and time.monotonic() - busy_since > self._stall_seconds
-        return self._thread.is_alive() and not stalled and self._failures < _MOST_FAILURES
+        """Whether all threads run and none hangs in its present batch, and no ten runs in a row have failed."""
+        now = time.monotonic()
+        stalled = any(now - since > self._stall_seconds for since in tuple(self._busy_since.values()))
+        return self._are_running() and not stalled and self._failures < _MOST_FAILURES
+
+    def _are_running(self) -> bool:
+        return all(thread.is_alive() for thread in self._threads)
 
     @property
     def images_per_second(self) -> float:
@@ -136,9 +170,9 @@ class Batcher:
         """See that images are still taken.
 
         Raises:
-            NotReady: The thread has stopped, or is to stop.
+            NotReady: A thread has stopped, or all are to stop.
         """
-        if self._closed or not self._thread.is_alive():
+        if self._closed or not self._are_running():
             raise NotReady("the engine has stopped: the service is stopping, or must be restarted")
 
     def submit(
@@ -159,7 +193,7 @@ class Batcher:
             future: Where the answer goes, for callers that wait for it already; a new one if left out.
 
         Raises:
-            NotReady: The thread has stopped.
+            NotReady: A thread has stopped.
         """
         request = _Request(images, heatmaps, deadline, future or Future())
         with self._changed:
@@ -178,40 +212,54 @@ class Batcher:
         try:
             while batch := self._next_batch():
                 self._serve(batch)
+                self._release()
         except BaseException:
             _log.critical("the engine's thread has died", exc_info=True)
-        finally:
             with self._changed:
                 self._closed = True
-            self._refuse_all("the engine has stopped: the service is stopping, or must be restarted")
+                self._refuse_all("the engine has stopped: the service must be restarted")
+                self._changed.notify_all()
 
     def _refuse_all(self, why: str) -> None:
         for request in tuple(self._open.values()):
             request.fail(NotReady(why))
 
-    def _next_batch(self) -> list[_Slice]:
-        """What waits, up to the largest batch; waits for the first image, and is empty only when closed."""
+    def _next_batch(self) -> _Batch | None:
+        """What waits, up to the largest batch; waits for the first image, and is None only when closed."""
         with self._changed:
             while True:
                 if batch := self._form_batch():
+                    self._exclusive = batch.beside == 0
+                    self._busy_since[threading.current_thread()] = time.monotonic()
+                    if self._waiting:
+                        self._changed.notify()
                     return batch
-                if self._closed:
-                    return []
+                if self._closed and not self._waiting:
+                    return None
                 self._changed.wait()
 
-    def _form_batch(self) -> list[_Slice]:
+    def _release(self) -> None:
+        """Leave the engine to the others."""
+        with self._changed:
+            self._exclusive = False
+            del self._busy_since[threading.current_thread()]
+            self._changed.notify_all()
+
+    def _form_batch(self) -> _Batch | None:
         """What the engine takes next: a size that it need not pad, since it would compute the padding."""
         self._waiting = deque(request for request in self._waiting if not self._is_dropped(request))
         waiting = sum(request.left for request in self._waiting)
-        room = max((size for size in self._engine.batch_sizes if size <= waiting), default=0)
-        batch: list[_Slice] = []
+        if self._exclusive or not waiting:
+            return None
+        others = len(self._busy_since) + waiting - 1
+        batch = _Batch([], min(others, len(self._threads) - 1))
+        room = max(size for size in self._engine.batch_sizes if size <= waiting)
         while room:
             request = self._waiting[0]
-            part = request.images[request.taken : request.taken + room]
-            batch.append(_Slice(request, part))
+            begin, request.taken = request.taken, min(request.taken + room, len(request.images))
+            batch.slices.append(_Slice(request, begin, request.taken))
             request.started = request.started or time.monotonic()
-            request.taken += len(part)
-            room -= len(part)
+            room -= request.taken - begin
             if not request.left:
                 self._waiting.popleft()
         return batch
@@ -226,43 +274,48 @@ class Batcher:
         request.fail(DeadlineMissed("the deadline passed while the photo waited for the network"))
         return True
 
-    def _serve(self, batch: list[_Slice]) -> None:
+    def _serve(self, batch: _Batch) -> None:
         try:
-            wanted = any(part.request.heatmaps for part in batch)
-            estimates = self._run(np.concatenate([part.images for part in batch]), wanted)
+            wanted = any(part.request.heatmaps for part in batch.slices)
+            estimates = self._run(np.concatenate([part.images for part in batch.slices]), wanted, batch.beside)
         except Exception:
-            _log.exception("a batch of %d failed; its images are tried one by one", sum(len(p.images) for p in batch))
+            _log.exception("a batch of %d failed; its images are tried one by one", len(batch))
             self._serve_singly(batch)
             return
-        begin = 0
-        for part in batch:
-            part.request.add(estimates[begin : begin + len(part.images)])
-            begin += len(part.images)
+        with self._changed:
+            first = 0
+            for part in batch.slices:
+                last = first + part.end - part.begin
+                part.request.add(part.begin, estimates[first:last])
+                first = last
 
-    def _serve_singly(self, batch: list[_Slice]) -> None:
+    def _serve_singly(self, batch: _Batch) -> None:
         """Give each image its own run, so that a bad one fails its own request only."""
-        for part in batch:
+        for part in batch.slices:
             try:
-                for index in range(len(part.images)):
-                    part.request.add(self._run(part.images[index : index + 1], part.request.heatmaps))
+                for index in range(part.begin, part.end):
+                    image = part.request.images[index : index + 1]
+                    estimates = self._run(image, part.request.heatmaps, batch.beside)
+                    with self._changed:
+                        part.request.add(index, estimates)
             except Exception:
                 _log.exception("the network failed on an image")
                 part.request.fail(InferenceFailed("the network failed on this photo; others are not affected"))
 
-    def _run(self, images: NDArray[np.uint8], heatmaps: bool) -> Estimates:
-        start = self._busy_since = time.monotonic()
-        self._failures += 1
-        try:
-            estimates = self._engine.run(images, heatmaps)
-        finally:
-            self._busy_since = None
+    def _run(self, images: NDArray[np.uint8], heatmaps: bool, beside: int) -> Estimates:
+        start = time.monotonic()
+        with self._changed:
+            self._busy_since[threading.current_thread()] = start
+            self._failures += 1
+        estimates = self._engine.run(images, heatmaps, shared=beside > 0)
         if len(estimates) != len(images):
             raise RuntimeError(f"the engine answered {len(estimates)} of {len(images)} images")
-        self._failures = 0
-        self._record(len(images), time.monotonic() - start)
+        with self._changed:
+            self._failures = 0
+            self._record(len(images) + beside, time.monotonic() - start)
         return estimates
 
-    def _record(self, count: int, seconds: float) -> None:
-        rate = count / max(seconds, 1e-6)
+    def _record(self, together: int, seconds: float) -> None:
+        rate = together / max(seconds, 1e-6)
         self._rate = rate if self._rate == 0 else self._rate + _NEWEST_SHARE * (rate - self._rate)
-        self._metrics.observe_batch(count, seconds)
+        self._metrics.observe_batch(together, seconds)

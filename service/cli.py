@@ -21,6 +21,7 @@ from service.decoding import decode
 from service.drawing import overlay
 from service.engine import OnnxEngine
 from service.estimator import Estimate, Estimator
+from service.memory import use_one_heap
 from service.metrics import Metrics
 from service.options import Options, parse_options
 from service.problems import ServiceError, StartupError
@@ -108,6 +109,7 @@ def _settings(chosen: argparse.Namespace) -> Settings:
 
 
 def _serve(chosen: argparse.Namespace) -> int:
+    use_one_heap()
     settings = _settings(chosen)
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"
     logging.basicConfig(level=settings.log_level.upper(), format=form)

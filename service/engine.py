@@ -1,13 +1,11 @@
 """The network: one ONNX session behind a small protocol."""
 
 import logging
-import math
-import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +13,9 @@ from numpy.typing import NDArray
 from models.contract import INPUT, OUTPUTS, Contract, ContractError, check_tensors
 from models.crop import INPUT_SIZE
 from service.cpus import usable_cpus
+from service.memory import device_memory_used, peak_resident_bytes, resident_bytes
 from service.problems import StartupError
-from service.session import open_session
+from service.session import open_session, open_streams
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -79,7 +78,7 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """Runs the network on batches of crops; called by one thread at a time."""
+    """Runs the network on batches of crops."""
 
     @property
     def info(self) -> EngineInfo:
@@ -87,15 +86,20 @@ class Engine(Protocol):
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
-        """Sizes of batch that run at full speed, ascending from 1; `run` takes any size up to the last."""
+        """Sizes of batch that run at full speed, ascending from 1."""
+
+    @property
+    def streams(self) -> int:
+        """How many shared calls of `run` may be under way at once; known when the engine is warm."""
 
     def warm_up(self) -> None:
-        """Run every batch size that would be slow the first time."""
+        """Run everything once that would be slow the first time."""
 
-    def run(self, images: NDArray[np.uint8], heatmaps: bool = False) -> Estimates:
+    def run(self, images: NDArray[np.uint8], heatmaps: bool = False, shared: bool = False) -> Estimates:
         """Estimate joints in crops, uint8 [N, 224, 224, 3] with 1 <= N <= `batch_sizes[-1]`.
 
-        Heatmaps are 99 % of the answer's bytes, so they are copied out only when asked for.
+        Heatmaps are 99 % of the answer's bytes, so they are copied out only when asked for. A shared call takes one
+        stream's part of the processor; any other takes all of it, and must be the only one under way.
         """
 
     def memory_bytes(self) -> float:
@@ -108,6 +112,9 @@ class Engine(Protocol):
 class OnnxEngine:
     """A session of onnxruntime that keeps the contract of `models.contract`.
 
+    A GPU computes batches. A processor computes a lonely image with all of its threads, and several images each with a
+    share of them, in the streams of a second session: the threads of a batch would wait for each other at every layer.
+
     The CPU and OpenVINO providers are what the project is tested with. The CUDA and TensorRT providers are asked for in
     the same way and checked after the session is made, but were not run here.
 
@@ -116,19 +123,20 @@ class OnnxEngine:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._device_memory = _device_memory_used()
+        self._device_memory = device_memory_used()
         self._memory_before = self._device_memory()
         resident_before = resident_bytes()
         threads = settings.threads or usable_cpus()
-        plan, self._session = open_session(settings, threads)
+        self._plan, self._session = open_session(settings, threads)
         self._session_bytes = resident_bytes() - resident_before
+        plan = self._plan
         contract = self._read_contract(plan.file)
         self._info = EngineInfo(
             contract.name, contract.version, plan.provider, plan.precision, threads, contract, plan.as_asked
         )
-        largest = settings.max_batch or (32 if plan.provider in ON_GPU else 4)
-        self._compiles = plan.provider in ("openvino", "tensorrt")  # the network anew for each size of batch
-        self._batch_sizes = buckets(largest) if self._compiles else tuple(range(1, largest + 1))
+        self._batch_sizes = _batch_sizes(plan.provider, settings.max_batch or 32)
+        self._most_streams = 1 if plan.provider in ON_GPU else min(threads, settings.max_batch or 4)
+        self._shared: Any = None
         _log.info("%s on %s (%s), %d threads", contract.name, plan.provider, plan.precision, threads)
 
     def _read_contract(self, path: Path) -> Contract:
@@ -146,27 +154,39 @@ class OnnxEngine:
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
-        """Sizes of batch that run at full speed, ascending from 1; `run` takes any size up to the last."""
+        """Sizes of batch that run at full speed, ascending from 1."""
         return self._batch_sizes
 
-    def warm_up(self) -> None:
-        """Run once with each batch size that the provider would otherwise prepare during a request."""
-        for size in self._batch_sizes if self._compiles else (1,):
-            start = time.perf_counter()
-            self.run(np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
-            _log.info("warmed up batch %d in %.2f s", size, time.perf_counter() - start)
+    @property
+    def streams(self) -> int:
+        """How many shared calls of `run` may be under way at once: 1 before `warm_up`."""
+        return self._most_streams if self._shared else 1
 
-    def run(self, images: NDArray[np.uint8], heatmaps: bool = False) -> Estimates:
+    def warm_up(self) -> None:
+        """Open the streams, and run once with each batch size that the provider would prepare during a request."""
+        start = time.perf_counter()
+        image = np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
+        for size in self._batch_sizes if self._plan.provider == "tensorrt" else (1,):
+            self.run(image.repeat(size, axis=0))
+        if self._most_streams > 1:
+            resident_before = resident_bytes()
+            self._shared = open_streams(self._plan, self._info.threads, self._most_streams)
+            self._session_bytes += resident_bytes() - resident_before
+            self.run(image, shared=True)
+        _log.info("warmed up in %.2f s, streams: %d", time.perf_counter() - start, self.streams)
+
+    def run(self, images: NDArray[np.uint8], heatmaps: bool = False, shared: bool = False) -> Estimates:
         """Estimate joints in crops, uint8 [N, 224, 224, 3]; padded to the next size that runs at full speed."""
         count = len(images)
-        size = next(size for size in self._batch_sizes if size >= count)
+        size = next((size for size in self._batch_sizes if size >= count), count)
         if size > count:
             images = np.concatenate([images, np.zeros((size - count, *images.shape[1:]), np.uint8)])
-        binding = self._session.io_binding()
+        session = self._shared if shared else self._session
+        binding = session.io_binding()
         binding.bind_cpu_input(INPUT, images)
         for name in OUTPUTS if heatmaps else _SMALL_OUTPUTS:
             binding.bind_output(name)
-        self._session.run_with_iobinding(binding)
+        session.run_with_iobinding(binding)
         coordinates, covariance, confidence, *maps = binding.copy_outputs_to_cpu()
         return Estimates(coordinates, covariance, confidence, maps[0] if heatmaps else None)[:count]
 
@@ -181,34 +201,18 @@ class OnnxEngine:
         return self._session_bytes
 
 
-def peak_resident_bytes() -> float:
-    """The process' peak resident set; `getrusage` would count that of the process that started it as well."""
-    return _status_bytes("VmHWM")
-
-
-def resident_bytes() -> float:
-    """The process' resident set at this moment."""
-    return _status_bytes("VmRSS")
-
-
-def _status_bytes(name: str) -> float:
-    kib = re.search(rf"{name}:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    return float(kib[1]) * 1024 if kib else math.nan
+def _batch_sizes(provider: str, largest: int) -> tuple[int, ...]:
+    """TensorRT prepares itself for each size anew; on a processor there is nothing to gain from batches."""
+    match provider:
+        case "cuda":
+            return tuple(range(1, largest + 1))
+        case "tensorrt":
+            return buckets(largest)
+        case _:
+            return (1,)
 
 
 def buckets(largest: int) -> tuple[int, ...]:
     """The batch sizes 1, 2, 4, 8, ... up to `largest`, which is always the last."""
     powers = (2**exponent for exponent in range(largest.bit_length()))
     return (*(power for power in powers if power < largest), largest)
-
-
-def _device_memory_used() -> Callable[[], float]:
-    """A function that tells the first GPU's memory in use, in bytes; 0 where NVML is missing."""
-    try:
-        import pynvml  # noqa: PLC0415 - comes with the gpu extra only
-
-        pynvml.nvmlInit()
-        device = pynvml.nvmlDeviceGetHandleByIndex(0)
-    except Exception:  # no module, no driver, no device
-        return lambda: 0.0
-    return lambda: float(pynvml.nvmlDeviceGetMemoryInfo(device).used)

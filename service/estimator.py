@@ -97,7 +97,7 @@ class Estimator:
         return self._engine.info
 
     def start(self) -> None:
-        """Start the engine's thread."""
+        """Start the engine's threads."""
         self.batcher.start()
 
     def close(self, timeout_seconds: float) -> None:

@@ -71,7 +71,11 @@ class Metrics:
             self.rejected.labels(kind.reason)
 
     def _declare_engine(self) -> None:
-        self.batch_size = self._histogram("pose_batch_size", "Images in a batch.", (1, 2, 3, 4, 6, 8, 12, 16, 24, 32))
+        self.batch_size = self._histogram(
+            "pose_batch_size",
+            "Images computed at once, in a batch or in streams.",
+            (1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
+        )
         self.dropped = self._counter(
             "pose_dropped_images", "Images dropped unseen when a batch was formed: cancelled or expired.", "reason"
         )

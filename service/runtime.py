@@ -133,7 +133,7 @@ class Runtime:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process is worth keeping: false when the engine's thread is dead or hangs."""
+        """Whether the process is worth keeping: false when a thread of the engine's is dead or hangs."""
         return self.estimator is None or self.estimator.batcher.is_alive
 
     @property

@@ -84,6 +84,17 @@ def open_session(settings: Settings, threads: int) -> tuple[Plan, Any]:
     raise StartupError(_no_plan(settings, installed))
 
 
+def open_streams(plan: Plan, threads: int, streams: int) -> Any:
+    """Another session of a plan, which computes up to `streams` calls at once, each with its share of the threads.
+
+    Raises:
+        StartupError: onnxruntime cannot make it.
+    """
+    import onnxruntime as ort  # noqa: PLC0415 - as above
+
+    return _make_session(ort, plan, threads, streams)
+
+
 def check_runtimes() -> None:
     """Refuse to start without a runtime, or with two of them in each other's files."""
     found = [name for name in RUNTIMES if _is_installed(name)]
@@ -130,14 +141,14 @@ def _no_plan(settings: Settings, installed: list[str]) -> str:
     return f"{asked} only {', '.join(providers)} can compute in it, and the provider here is {chosen}"
 
 
-def _make_session(ort: Any, plan: Plan, threads: int) -> Any:
+def _make_session(ort: Any, plan: Plan, threads: int, streams: int = 1) -> Any:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads - streams + 1  # of which each caller is one
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if plan.provider in ("cuda", "tensorrt") and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     try:
-        provider = (PROVIDERS[plan.provider], provider_options(plan, threads))
+        provider = (PROVIDERS[plan.provider], provider_options(plan, threads, streams))
         session = ort.InferenceSession(plan.file, options, providers=[provider])
     except Exception as error:  # onnxruntime raises classes of its own for each kind of broken file
         told = str(error).strip().splitlines()[0]
@@ -146,7 +157,7 @@ def _make_session(ort: Any, plan: Plan, threads: int) -> Any:
     return session
 
 
-def provider_options(plan: Plan, threads: int) -> dict[str, str]:
+def provider_options(plan: Plan, threads: int, streams: int = 1) -> dict[str, str]:
     """Options of a provider.
 
     OpenVINO computes in float32 unless told otherwise, takes `load_config` as JSON text only, and leaves the work to
@@ -158,6 +169,7 @@ def provider_options(plan: Plan, threads: int) -> dict[str, str]:
             hints = {
                 "INFERENCE_PRECISION_HINT": "bf16" if plan.precision == "bf16" else "f32",
                 "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": streams,
             }
             return {"device_type": "CPU", "load_config": json.dumps({"CPU": hints})}
         case "cuda":

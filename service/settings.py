@@ -39,7 +39,10 @@ class Settings(BaseSettings):
         0, ge=0, le=1024, description="Threads of the network; 0 takes as many as affinity and cgroup quota allow."
     )
     max_batch: int = Field(
-        0, ge=0, le=256, description="Most images the network is given at once; 0 means 4 on a CPU and 32 on a GPU."
+        0,
+        ge=0,
+        le=256,
+        description="Most images computed at once; 0 means 32 on a GPU, on a CPU 4, or as many as threads if fewer.",
     )
     decode_workers: int = Field(2, ge=1, le=64, description="Threads that decode and crop photos.")
     max_boxes: int = Field(64, ge=1, le=1024, description="Most boxes in a request.")

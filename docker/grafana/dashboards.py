@@ -129,7 +129,7 @@ def _queue() -> tuple[_AnyPanel, ...]:
 def _batch_sizes() -> heatmap.Panel:
     (query,) = _queries([("sum by (le) (increase(pose_batch_size_bucket[$__rate_interval]))", "{{le}}")])
     panel = heatmap.Panel().with_target(query.format(PromQueryFormat.HEATMAP))
-    return _framed(panel, "Batch size", "suffix: images", "Batches by how many images the network was given at once.")
+    return _framed(panel, "Batch size", "suffix: images", "Runs by how many images were computed at once.")
 
 
 def _process() -> tuple[_AnyPanel, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from models.contract import INPUT, OUTPUTS, SHIPPED_MODEL
 from service.cpus import processor_name, usable_cpus
-from service.engine import peak_resident_bytes, resident_bytes
+from service.memory import peak_resident_bytes, resident_bytes
 from service.report import TABLE_4, noise, summarise, time_runs
 from service.session import open_session
 from service.settings import Settings

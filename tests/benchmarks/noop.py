@@ -20,6 +20,7 @@ class NoNetwork:
 
     info = EngineInfo("no network", "1", "none", "none", 1, make_contract())
     batch_sizes = (1, 2, 3, 4)
+    streams = 1
 
     def __init__(self) -> None:
         heatmaps = np.full((self.batch_sizes[-1], 16, 28, 28), 1 / 28**2, np.float32)
@@ -29,7 +30,7 @@ class NoNetwork:
     def warm_up(self) -> None:
         pass
 
-    def run(self, images: NDArray[np.uint8], heatmaps: bool = False) -> Estimates:
+    def run(self, images: NDArray[np.uint8], heatmaps: bool = False, shared: bool = False) -> Estimates:
         return self._estimates[: len(images)]
 
     def memory_bytes(self) -> float:

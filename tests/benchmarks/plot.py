@@ -32,7 +32,7 @@ def _load(figures: dict[str, Any], throughput: Axes, latency: Axes) -> None:
     passes = figures["closed"]
     clients = [found["clients"] for found in passes]
     best = max(batch["images_per_second"] for batch in figures["session"])
-    throughput.axhline(best, color="0.6", linestyle="--", label="bare session, best batch")
+    throughput.axhline(best, color="0.6", linestyle="--", label="bare session at its best")
     throughput.axhline(figures["cores"]["allowed_per_second"], color="0.6", linestyle=":", label="what the cores allow")
     throughput.plot(clients, [found["per_second"] for found in passes], "o-", color=_INK, label="over HTTP")
     throughput.set(ylabel="images/s", ylim=(0, None))

@@ -1,10 +1,11 @@
-"""The raw session: every provider and precision that this machine has, with 1 and 2 threads, each size of batch."""
+"""The raw session: every provider and precision that this machine has, with 1 and 2 threads, batches and streams."""
 
 import time
 from dataclasses import asdict
 from typing import Any, Final, get_args
 
-from service.engine import OnnxEngine, peak_resident_bytes
+from service.engine import OnnxEngine
+from service.memory import peak_resident_bytes
 from service.problems import StartupError
 from service.settings import Precision, Provider, Settings
 from tests.benchmarks.processes import run_apart
@@ -61,13 +62,14 @@ def _time_session(provider: str, precision: str, threads: int, seconds: float) -
 
 def _show(figures: dict[str, Any]) -> None:
     """Print a line for each session and size of batch; the service's own choice is starred."""
-    print(line("session", "threads", "batch", "median ms", "images/s", "CPU ms", "peak MiB"))
+    print(line("session", "threads", "streams", "batch", "median ms", "images/s", "CPU ms", "peak MiB"))
     for session in figures["sessions"]:
         star = "*" if all(session[key] == value for key, value in figures["chosen"].items()) else " "
         for batch in session["batches"]:
             name = f"{star} {session['provider']} {session['precision']}"
+            shape = (session["threads"], batch["streams"], batch["batch"])
             times = (batch["median_ms"], batch["images_per_second"], batch["cpu_ms"])
-            print(line(name, session["threads"], batch["batch"], *times, session["peak_resident_mib"]))
+            print(line(name, *shape, *times, session["peak_resident_mib"]))
     print("* the service's own choice here")
     for refusal in figures["refused"]:
         print(f"not here: {refusal}")

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from tests.benchmarks.photos import small_photo
 STEADY: Final = 0.05
 """A pass counts when the session's times before and after it differ by no more than this share."""
 
+_BATCHES: Final = (1, 2, 4)
 _ATTEMPTS: Final = 2
 _FEWEST_RUNS: Final = 5
 _LOOK: Final = 0.1  # of a pass' time, before and after it, for the session
@@ -28,6 +30,7 @@ class BatchTime:
 
     Attributes:
         batch: Images in a run.
+        streams: Runs side by side; 1 where each had the whole engine.
         runs: How many were timed.
         median_ms: Wall time of a run.
         images_per_second: By the median.
@@ -35,6 +38,7 @@ class BatchTime:
     """
 
     batch: int
+    streams: int
     runs: int
     median_ms: float
     images_per_second: float
@@ -42,25 +46,35 @@ class BatchTime:
 
 
 def time_batches(engine: Engine, seconds: float) -> list[BatchTime]:
-    """Time each size of batch that runs at full speed, in `seconds` altogether."""
-    sizes = engine.batch_sizes
-    return [time_batch(engine, size, seconds / len(sizes)) for size in sizes]
+    """Time batches of 1, 2 and 4 and others that run at full speed, and all streams; `seconds` altogether."""
+    sizes = sorted({*_BATCHES, *engine.batch_sizes})
+    share = seconds / (len(sizes) + (engine.streams > 1))
+    times = [time_batch(engine, size, share) for size in sizes]
+    return [*times, time_batch(engine, 1, share, engine.streams)] if engine.streams > 1 else times
 
 
-def time_batch(engine: Engine, size: int, seconds: float) -> BatchTime:
-    """Time runs of one size for a while, and no fewer than five; the first is not counted."""
+def time_batch(engine: Engine, size: int, seconds: float, streams: int = 1) -> BatchTime:
+    """Time runs of one size for a while, and no fewer than five in each stream; the first is not counted."""
     photo = small_photo()
     pixels = np.repeat(prepare(photo.data, photo.boxes, Settings.load().max_pixels).pixels, size, axis=0)
-    engine.run(pixels)
-    times: list[float] = []
-    start, cpu_start = time.perf_counter(), time.process_time()
-    while len(times) < _FEWEST_RUNS or time.perf_counter() < start + seconds:
-        begin = time.perf_counter()
-        engine.run(pixels)
-        times.append(time.perf_counter() - begin)
-    cpu_seconds = time.process_time() - cpu_start
+
+    def time_stream(_: int) -> list[float]:
+        times: list[float] = []
+        start = time.perf_counter()
+        while len(times) < _FEWEST_RUNS or time.perf_counter() < start + seconds:
+            begin = time.perf_counter()
+            engine.run(pixels, shared=streams > 1)
+            times.append(time.perf_counter() - begin)
+        return times
+
+    engine.run(pixels, shared=streams > 1)
+    with ThreadPoolExecutor(streams) as pool:
+        cpu_start = time.process_time()
+        times = [each for stream in pool.map(time_stream, range(streams)) for each in stream]
+        cpu_seconds = time.process_time() - cpu_start
     median = statistics.median(times)
-    return BatchTime(size, len(times), median * 1000, size / median, cpu_seconds * 1000 / size / len(times))
+    per_second, cpu_ms = streams * size / median, cpu_seconds * 1000 / size / len(times)
+    return BatchTime(size, streams, len(times), median * 1000, per_second, cpu_ms)
 
 
 class Witness:

@@ -12,10 +12,10 @@ from service.engine import Estimates, OnnxEngine
 
 
 class Mortal(OnnxEngine):
-    def run(self, images: NDArray[np.uint8], heatmaps: bool = False) -> Estimates:
+    def run(self, images: NDArray[np.uint8], heatmaps: bool = False, shared: bool = False) -> Estimates:
         if Path("/tmp/die").exists():
             raise SystemExit("told to die")
-        return super().run(images, heatmaps)
+        return super().run(images, heatmaps, shared)
 
 
 if __name__ == "__main__":

@@ -28,20 +28,23 @@ def estimate(images: NDArray[np.uint8], heatmaps: bool = True) -> Estimates:
 class StandIn:
     """An engine that can be held up (`gate`), told to fail (`fails_on`), and asked what it was given (`batches`)."""
 
-    def __init__(self, batch_sizes: tuple[int, ...] = (1, 2, 3, 4)) -> None:
+    def __init__(self, batch_sizes: tuple[int, ...] = (1, 2, 3, 4), streams: int = 1) -> None:
         self.info = EngineInfo("stand-in", "1", "cpu", "fp32", 2, make_contract())
         self.batch_sizes = batch_sizes
+        self.streams = streams
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[int] = []
+        self.shared: list[bool] = []
         self.is_warm = False
         self.fails_on: Callable[[NDArray[np.uint8]], BaseException | None] = lambda _: None
 
     def warm_up(self) -> None:
         self.is_warm = True
 
-    def run(self, images: NDArray[np.uint8], heatmaps: bool = False) -> Estimates:
+    def run(self, images: NDArray[np.uint8], heatmaps: bool = False, shared: bool = False) -> Estimates:
         self.batches.append(len(images))
+        self.shared.append(shared)
         assert self.gate.wait(20), "the test never opened the gate"
         if error := self.fails_on(images):
             raise error

@@ -67,6 +67,82 @@ def test_each_caller_gets_its_own_answer_in_order(asked: list[tuple[int, bool]],
     batcher.close(20)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=8), st.integers(2, 4))
+def test_streams_mix_no_answers_up_and_no_image_comes_twice(asked: list[tuple[int, bool]], streams: int) -> None:
+    engine = StandIn((1,), streams)
+    batcher = Batcher(engine, Metrics(), stall_seconds=20)
+    batcher.start()
+    requests = [(crops(size, seed), heatmaps) for seed, (size, heatmaps) in enumerate(asked)]
+    futures = [batcher.submit(images, soon(), heatmaps) for images, heatmaps in requests]
+    assert all(is_answer_to(future, *request) for future, request in zip(futures, requests, strict=True))
+    assert engine.batches == [1] * sum(size for size, _ in asked)
+    batcher.close(20)
+
+
+@pytest.fixture
+def streaming(metrics: Metrics) -> Iterator[tuple[Batcher, StandIn]]:
+    """A batcher of two streams."""
+    engine = StandIn((1,), streams=2)
+    batcher = Batcher(engine, metrics, stall_seconds=20)
+    batcher.start()
+    yield batcher, engine
+    engine.gate.set()
+    batcher.close(20)
+
+
+def test_an_image_alone_has_the_whole_engine_and_those_that_come_later_wait(
+    streaming: tuple[Batcher, StandIn], metrics: Metrics
+) -> None:
+    batcher, engine = streaming
+    first = hold(batcher, engine)
+    others = batcher.submit(crops(3), soon())
+    time.sleep(0.05)
+    assert engine.batches == [1]
+    engine.gate.set()
+    assert is_answer_to(first, crops(1, seed=99))
+    assert is_answer_to(others, crops(3))
+    assert engine.shared[:3] == [False, True, True]
+    assert len(metrics.recent_single_image_seconds()) == engine.shared.count(False)
+
+
+def test_several_images_have_a_stream_each(streaming: tuple[Batcher, StandIn], metrics: Metrics) -> None:
+    batcher, engine = streaming
+    engine.gate.clear()
+    futures = [batcher.submit(crops(5), soon()), batcher.submit(crops(1, 1), soon())]
+    wait_until(lambda: len(engine.batches) == 2)
+    assert engine.shared == [True, True]
+    assert batcher.waiting_images == 4
+    engine.gate.set()
+    assert is_answer_to(futures[0], crops(5))
+    assert is_answer_to(futures[1], crops(1, 1))
+
+
+def test_closing_waits_for_every_stream(streaming: tuple[Batcher, StandIn]) -> None:
+    batcher, engine = streaming
+    engine.gate.clear()
+    future = batcher.submit(crops(4), soon())
+    wait_until(lambda: len(engine.batches) == 2)
+    closing = threading.Thread(target=batcher.close, args=(20,))
+    closing.start()
+    engine.gate.set()
+    closing.join(20)
+    assert is_answer_to(future, crops(4))
+
+
+def test_a_dying_stream_ends_them_all(streaming: tuple[Batcher, StandIn]) -> None:
+    batcher, engine = streaming
+    engine.gate.clear()
+    engine.fails_on = lambda images: SystemExit("killed") if (images == 0).all() else None
+    futures = [batcher.submit(images, soon()) for images in (crops(2), np.zeros((2, 224, 224, 3), np.uint8), crops(3))]
+    engine.gate.set()
+    assert any(isinstance(future.exception(20), NotReady) for future in futures[1:])
+    assert all(future.exception(20) is None or isinstance(future.exception(20), NotReady) for future in futures)
+    wait_until(lambda: not batcher.is_alive)
+    with pytest.raises(NotReady):
+        batcher.submit(crops(1), soon())
+
+
 @pytest.mark.parametrize(("waiting", "batches"), [(3, [2, 1]), (7, [4, 2, 1]), (9, [4, 4, 1])])
 def test_no_batch_needs_padding(waiting: int, batches: list[int], metrics: Metrics) -> None:
     engine = StandIn((1, 2, 4))
@@ -142,7 +218,7 @@ def test_a_bad_image_fails_its_own_request_only(batcher: Batcher, engine: StandI
 
 
 def test_an_engine_that_answers_too_little_is_an_error(batcher: Batcher, engine: StandIn) -> None:
-    engine.run = lambda images: estimate(images)[:0]  # type: ignore[method-assign]
+    engine.run = lambda images, heatmaps, shared: estimate(images)[:0]  # type: ignore[method-assign]
     with pytest.raises(InferenceFailed):
         batcher.submit(crops(2), soon()).result(20)
 

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from models.contract import OUTPUTS, SHIPPED_MODEL
 from service import engine
-from service.engine import Estimates, OnnxEngine, buckets, peak_resident_bytes
+from service.engine import Estimates, OnnxEngine, buckets
 from service.problems import StartupError
 from service.session import Plan
 from service.settings import Settings
@@ -57,15 +58,28 @@ class FakeSession:
         return [getattr(self.found, name) for name in self.outputs]
 
 
+class Sessions:
+    """The sessions that an engine opens: one for all threads, and one for its streams."""
+
+    def __init__(self, metadata: dict[str, str]) -> None:
+        self.whole, self.shared = FakeSession(metadata), FakeSession(metadata)
+        self.asked_for: list[tuple[int, int]] = []
+
+    def open_streams(self, _: Plan, threads: int, streams: int) -> FakeSession:
+        self.asked_for.append((threads, streams))
+        return self.shared
+
+
 @pytest.fixture
 def opens(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the engine get a session of its own on this provider."""
+    """Let the engine get sessions of its own on this provider."""
 
-    def opens(provider: str, metadata: dict[str, str] | None = None) -> FakeSession:
-        session = FakeSession(make_contract().to_metadata() if metadata is None else metadata)
+    def opens(provider: str, metadata: dict[str, str] | None = None) -> Sessions:
+        sessions = Sessions(make_contract().to_metadata() if metadata is None else metadata)
         plan = Plan(provider, "fp32", Path("model.onnx"))
-        monkeypatch.setattr(engine, "open_session", lambda _settings, _threads: (plan, session))
-        return session
+        monkeypatch.setattr(engine, "open_session", lambda _settings, _threads: (plan, sessions.whole))
+        monkeypatch.setattr(engine, "open_streams", sessions.open_streams)
+        return sessions
 
     return opens
 
@@ -84,7 +98,7 @@ def test_estimates_are_cut_and_joined_by_rows() -> None:
 
 
 def test_batches_are_padded_where_a_new_size_is_slow(opens: Any) -> None:
-    session = opens("openvino")
+    session = opens("tensorrt").whole
     onnx_engine = OnnxEngine(Settings(max_batch=6))
     onnx_engine.warm_up()
     images = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
@@ -93,18 +107,48 @@ def test_batches_are_padded_where_a_new_size_is_slow(opens: Any) -> None:
     np.testing.assert_array_equal(found.coordinates, estimate(images).coordinates)
 
 
-def test_the_cpu_takes_every_size_and_reports_its_memory(opens: Any) -> None:
-    session = opens("cpu")
-    onnx_engine = OnnxEngine(Settings(threads=3))
+@pytest.mark.parametrize(("largest", "sizes"), [(0, 32), (3, 3)])
+def test_a_gpu_takes_every_size_in_one_call(opens: Any, largest: int, sizes: int) -> None:
+    sessions = opens("cuda")
+    onnx_engine = OnnxEngine(Settings(threads=8, max_batch=largest))
     onnx_engine.warm_up()
     onnx_engine.run(np.zeros((3, 224, 224, 3), np.uint8))
-    assert (session.sizes, onnx_engine.batch_sizes, onnx_engine.info.threads) == ([1, 3], (1, 2, 3, 4), 3)
+    assert (sessions.whole.sizes, sessions.asked_for) == ([1, 3], [])
+    assert (onnx_engine.batch_sizes, onnx_engine.streams) == (tuple(range(1, sizes + 1)), 1)
+
+
+@pytest.mark.parametrize(
+    ("threads", "largest", "streams"), [(1, 0, 1), (2, 0, 2), (3, 0, 3), (16, 0, 4), (16, 6, 6), (16, 1, 1)]
+)
+def test_a_warm_processor_has_streams(opens: Any, threads: int, largest: int, streams: int) -> None:
+    sessions = opens("openvino")
+    onnx_engine = OnnxEngine(Settings(threads=threads, max_batch=largest))
+    assert onnx_engine.streams == 1
+    onnx_engine.warm_up()
+    assert (onnx_engine.streams, onnx_engine.batch_sizes, onnx_engine.info.threads) == (streams, (1,), threads)
+    assert sessions.asked_for == ([(threads, streams)] if streams > 1 else [])
+
+
+def test_a_shared_call_runs_in_a_stream_and_any_other_on_all_threads(opens: Any) -> None:
+    sessions = opens("cpu")
+    onnx_engine = OnnxEngine(Settings(threads=2))
+    onnx_engine.warm_up()
+    images = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
+    onnx_engine.run(images)
+    found = onnx_engine.run(images[:1], shared=True)
+    assert (sessions.whole.sizes, sessions.shared.sizes) == ([1, 3], [1, 1])
+    np.testing.assert_array_equal(found.coordinates, estimate(images[:1]).coordinates)
+
+
+def test_the_cpu_reports_its_memory(opens: Any) -> None:
+    opens("cpu")
+    onnx_engine = OnnxEngine(Settings())
     assert onnx_engine.memory_bytes() > 2**20
     assert onnx_engine.memory_bytes() > onnx_engine.session_bytes() >= 0
 
 
 def test_heatmaps_are_fetched_only_when_asked_for(opens: Any) -> None:
-    session = opens("cuda")
+    session = opens("cuda").whole
     onnx_engine = OnnxEngine(Settings())
     images = np.zeros((1, 224, 224, 3), np.uint8)
     assert onnx_engine.run(images).heatmaps is None
@@ -127,19 +171,16 @@ def test_importing_the_service_loads_no_runtime() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="the model file is not here")
-def test_the_shipped_model_answers_a_batch_as_it_answers_one() -> None:
-    onnx_engine = OnnxEngine(Settings())
-    images = np.random.default_rng(0).integers(0, 255, (2, 224, 224, 3), np.uint8)
-    both = onnx_engine.run(images, heatmaps=True)
-    assert both.heatmaps is not None
-    np.testing.assert_allclose(both.heatmaps.sum((2, 3)), 1, atol=1e-3)
-    np.testing.assert_allclose(onnx_engine.run(images[1:]).coordinates, both.coordinates[1:], atol=2e-3)
-
-
-def test_peak_memory_is_of_this_process_alone() -> None:
-    """A large parent's peak must not count as its child's."""
-    ballast = np.ones(200 * 2**20, np.uint8)
-    code = "from service.engine import peak_resident_bytes; print(peak_resident_bytes())"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 2**20 < float(answer.stdout) < len(ballast)
-    assert peak_resident_bytes() > len(ballast)
+def test_the_shipped_model_answers_the_same_alone_in_a_batch_and_in_streams() -> None:
+    onnx_engine = OnnxEngine(Settings(threads=2))
+    onnx_engine.warm_up()
+    images = np.random.default_rng(0).integers(0, 255, (4, 224, 224, 3), np.uint8)
+    batch = onnx_engine.run(images, heatmaps=True)
+    assert batch.heatmaps is not None
+    np.testing.assert_allclose(batch.heatmaps.sum((2, 3)), 1, atol=1e-3)
+    singles = [images[index : index + 1] for index in range(4)]
+    alone = Estimates.concatenate([onnx_engine.run(image) for image in singles])
+    with ThreadPoolExecutor(onnx_engine.streams) as pool:
+        shared = Estimates.concatenate(list(pool.map(lambda image: onnx_engine.run(image, shared=True), singles)))
+    for others in (alone, shared):
+        np.testing.assert_allclose(others.coordinates, batch.coordinates, atol=2e-3)

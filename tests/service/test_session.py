@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from models.contract import variant
+from models.contract import SHIPPED_MODEL, variant
 from service import session
 from service.problems import StartupError
-from service.session import Plan, open_session
+from service.session import Plan, open_session, open_streams
 from service.settings import Settings
 
 
@@ -127,7 +127,14 @@ def test_there_must_be_exactly_one_runtime(
 
 
 @pytest.mark.parametrize(("precision", "hint"), [("bf16", "bf16"), ("fp32", "f32"), ("int8", "f32")])
-def test_openvino_is_told_its_precision_in_json_text(precision: str, hint: str) -> None:
-    options = session.provider_options(Plan("openvino", precision, Path("model.onnx")), 2)
+def test_openvino_is_told_its_precision_threads_and_streams_in_json_text(precision: str, hint: str) -> None:
+    options = session.provider_options(Plan("openvino", precision, Path("model.onnx")), 8, 4)
     told = json.loads(options["load_config"])
-    assert told == {"CPU": {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 2}}
+    assert told == {"CPU": {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 8, "NUM_STREAMS": 4}}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="the model file is not here")
+def test_callers_count_among_the_threads_of_streams() -> None:
+    shared = open_streams(Plan("cpu", "fp32", SHIPPED_MODEL), threads=8, streams=3)
+    assert shared.get_session_options().intra_op_num_threads == 6
