@@ -2,7 +2,7 @@
 
 Natural batching: the moment the engine is free, a thread takes whatever waits, up to the largest batch that runs at
 full speed. No timer runs, and a lonely request never waits for company. An engine with streams has a thread for each:
-an image that is alone gets the whole engine, and several get a stream each, as these become free. The unit is the
+few images get the whole engine, one after the other, and more get a stream each, as these become free. The unit is the
 image, so a request may spread over batches; its answer is put together in order.
 """
 
@@ -24,9 +24,9 @@ from service.problems import DeadlineMissed, InferenceFailed, NotReady, ServiceE
 
 _log = logging.getLogger(__name__)
 
-_NEWEST_SHARE: Final = 0.2  # of the last batch in the averaged drain rate
+_NEWEST_SHARE: Final = 0.2  # of the last batch, or of one image in each stream, in the averaged drain rate
 _LAST_BATCH_SECONDS: Final = 5.0  # a runtime that computes while the process ends aborts it
-_MOST_FAILURES: Final = 10  # runs in a row: one photo may be at fault, not ten
+_MOST_FAILURES: Final = 10  # runs of each thread in a row: one photo may be at fault, not ten
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class _Batch:
     """What a thread gives to the engine.
 
     Attributes:
-        beside: Images that other threads give to the engine meanwhile; with 0, it is this batch's alone.
+        beside: Images that other threads are expected to give to the engine meanwhile; with 0, it is alone.
     """
 
     slices: list[_Slice]
@@ -104,7 +104,7 @@ class Batcher:
     """Owns the engine's threads and their queue.
 
     Args:
-        engine: Called from this batcher's threads only; warm.
+        engine: Called from this batcher's threads only.
         metrics: Where batches and drops are recorded.
         stall_seconds: A batch that runs longer than this means that the engine hangs.
         images_per_second: How fast the engine is, as far as that is known; 0 where it is not.
@@ -150,7 +150,7 @@ class Batcher:
         """Whether all threads run and none hangs in its present batch, and no ten runs in a row have failed."""
         now = time.monotonic()
         stalled = any(now - since > self._stall_seconds for since in tuple(self._busy_since.values()))
-        return self._are_running() and not stalled and self._failures < _MOST_FAILURES
+        return self._are_running() and not stalled and self._failures < _MOST_FAILURES * len(self._threads)
 
     def _are_running(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)
@@ -212,6 +212,7 @@ class Batcher:
         try:
             while batch := self._next_batch():
                 self._serve(batch)
+                del batch  # an idle thread would keep its crops
                 self._release()
         except BaseException:
             _log.critical("the engine's thread has died", exc_info=True)
@@ -251,9 +252,8 @@ class Batcher:
         waiting = sum(request.left for request in self._waiting)
         if self._exclusive or not waiting:
             return None
-        others = len(self._busy_since) + waiting - 1
-        batch = _Batch([], min(others, len(self._threads) - 1))
         room = max(size for size in self._engine.batch_sizes if size <= waiting)
+        batch = _Batch([], self._beside(waiting, room))
         while room:
             request = self._waiting[0]
             begin, request.taken = request.taken, min(request.taken + room, len(request.images))
@@ -263,6 +263,13 @@ class Batcher:
             if not request.left:
                 self._waiting.popleft()
         return batch
+
+    def _beside(self, waiting: int, taken: int) -> int:
+        """How many images will be with the engine besides those taken from the waiting ones."""
+        streams, busy = len(self._threads), len(self._busy_since)
+        if not busy and 2 * waiting <= streams:
+            return 0  # in streams, half of the processor would idle
+        return min(busy + waiting - taken, streams - 1)
 
     def _is_dropped(self, request: _Request) -> bool:
         """Whether nobody waits for this request any more; its remaining images are counted."""
@@ -303,19 +310,20 @@ class Batcher:
                 part.request.fail(InferenceFailed("the network failed on this photo; others are not affected"))
 
     def _run(self, images: NDArray[np.uint8], heatmaps: bool, beside: int) -> Estimates:
-        start = time.monotonic()
         with self._changed:
-            self._busy_since[threading.current_thread()] = start
+            start = self._busy_since[threading.current_thread()] = time.monotonic()
             self._failures += 1
         estimates = self._engine.run(images, heatmaps, shared=beside > 0)
+        seconds = time.monotonic() - start
         if len(estimates) != len(images):
             raise RuntimeError(f"the engine answered {len(estimates)} of {len(images)} images")
         with self._changed:
             self._failures = 0
-            self._record(len(images) + beside, time.monotonic() - start)
+            self._record(len(images), beside, seconds)
         return estimates
 
-    def _record(self, together: int, seconds: float) -> None:
-        rate = together / max(seconds, 1e-6)
-        self._rate = rate if self._rate == 0 else self._rate + _NEWEST_SHARE * (rate - self._rate)
+    def _record(self, count: int, beside: int, seconds: float) -> None:
+        together = count + beside
+        rate, share = together / max(seconds, 1e-6), _NEWEST_SHARE * count / together
+        self._rate = rate if self._rate == 0 else self._rate + share * (rate - self._rate)
         self._metrics.observe_batch(together, seconds)

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The command line; the process' own if left out.
     """
+    use_one_heap()
     chosen = _parser().parse_args(arguments)
     try:
         return int(chosen.command(chosen))
@@ -109,7 +110,6 @@ def _settings(chosen: argparse.Namespace) -> Settings:
 
 
 def _serve(chosen: argparse.Namespace) -> int:
-    use_one_heap()
     settings = _settings(chosen)
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"
     logging.basicConfig(level=settings.log_level.upper(), format=form)

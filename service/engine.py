@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -90,7 +91,7 @@ class Engine(Protocol):
 
     @property
     def streams(self) -> int:
-        """How many shared calls of `run` may be under way at once; known when the engine is warm."""
+        """How many calls of `run` may be under way at once, then shared ones; with 1, there are none such."""
 
     def warm_up(self) -> None:
         """Run everything once that would be slow the first time."""
@@ -112,8 +113,8 @@ class Engine(Protocol):
 class OnnxEngine:
     """A session of onnxruntime that keeps the contract of `models.contract`.
 
-    A GPU computes batches. A processor computes a lonely image with all of its threads, and several images each with a
-    share of them, in the streams of a second session: the threads of a batch would wait for each other at every layer.
+    A GPU computes batches. A processor computes few images one by one with all of its threads, and more side by side in
+    the streams of a second session, each with its share: a batch's threads would wait for each other at every layer.
 
     The CPU and OpenVINO providers are what the project is tested with. The CUDA and TensorRT providers are asked for in
     the same way and checked after the session is made, but were not run here.
@@ -159,7 +160,7 @@ class OnnxEngine:
 
     @property
     def streams(self) -> int:
-        """How many shared calls of `run` may be under way at once: 1 before `warm_up`."""
+        """How many calls of `run` may be under way at once, then shared ones; 1 before `warm_up`."""
         return self._most_streams if self._shared else 1
 
     def warm_up(self) -> None:
@@ -172,7 +173,8 @@ class OnnxEngine:
             resident_before = resident_bytes()
             self._shared = open_streams(self._plan, self._info.threads, self._most_streams)
             self._session_bytes += resident_bytes() - resident_before
-            self.run(image, shared=True)
+            with ThreadPoolExecutor(self._most_streams) as pool:
+                list(pool.map(lambda _: self.run(image, shared=True), range(self._most_streams)))
         _log.info("warmed up in %.2f s, streams: %d", time.perf_counter() - start, self.streams)
 
     def run(self, images: NDArray[np.uint8], heatmaps: bool = False, shared: bool = False) -> Estimates:

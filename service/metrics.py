@@ -86,7 +86,7 @@ class Metrics:
         )
         self.single_image = self._histogram(
             "pose_single_image_inference_seconds",
-            "Table 4's Time: input copy, forward pass and read-back of batches of exactly one image.",
+            "Table 4's Time: input copy, forward pass and read-back of one image that had the engine to itself.",
             _SECONDS,
         )
         self.memory = self._gauge(

@@ -1,6 +1,6 @@
 """How fast the service is: `python -m tests.benchmarks [raw] [path] [load] [peers] [plot]`.
 
-raw    the bare session: providers, precisions, threads, batches
+raw    the bare session: providers, precisions, threads, batches, streams
 path   HTTP, decoding and cropping, with a network that answers at once
 load   the service over HTTP: clients, open arrivals, small and large photos
 peers  the same model and photos behind other servers, each in an environment of its own under .venv-peers

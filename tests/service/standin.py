@@ -36,6 +36,7 @@ class StandIn:
         self.gate.set()
         self.batches: list[int] = []
         self.shared: list[bool] = []
+        self._under_way: list[bool] = []
         self.is_warm = False
         self.fails_on: Callable[[NDArray[np.uint8]], BaseException | None] = lambda _: None
 
@@ -43,12 +44,18 @@ class StandIn:
         self.is_warm = True
 
     def run(self, images: NDArray[np.uint8], heatmaps: bool = False, shared: bool = False) -> Estimates:
-        self.batches.append(len(images))
+        assert shared or not self._under_way, "a run that is to have the whole engine has company"
+        self._under_way.append(shared)
+        assert all(self._under_way) or len(self._under_way) == 1, "there is a run beside one that has the whole engine"
         self.shared.append(shared)
-        assert self.gate.wait(20), "the test never opened the gate"
-        if error := self.fails_on(images):
-            raise error
-        return estimate(images, heatmaps)
+        self.batches.append(len(images))
+        try:
+            assert self.gate.wait(20), "the test never opened the gate"
+            if error := self.fails_on(images):
+                raise error
+            return estimate(images, heatmaps)
+        finally:
+            self._under_way.pop()
 
     def memory_bytes(self) -> float:
         return 600 * 2.0**20
