@@ -150,9 +150,10 @@ def test_a_large_photo_is_not_kept_while_it_waits(encode: Encode) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="the model file is not here")
 def test_joints_of_a_12_megapixel_photo_do_not_depend_on_its_reduction(astronaut: bytes, encode: Encode) -> None:
-    large = encode(decode(astronaut, LIMIT).resize((4000, 3000), Image.Resampling.BICUBIC), "JPEG", quality=90)
+    size = (3464, 3464)  # in the photo's own proportions
+    large = encode(decode(astronaut, LIMIT).resize(size, Image.Resampling.BICUBIC), "JPEG", quality=90)
     reduced = prepare(large, (), LIMIT)
-    full = cut(decode(large, LIMIT), Crop.whole(4000, 3000))
+    full = cut(decode(large, LIMIT), Crop.whole(*size))
     engine = OnnxEngine(Settings())
     found, wanted = engine.run(reduced.pixels), engine.run(full[None])
     moved = np.linalg.norm(found.coordinates - wanted.coordinates, axis=-1) * 112
