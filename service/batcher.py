@@ -147,7 +147,7 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether all threads run and none hangs in its present batch, and no ten runs in a row have failed."""
+        """Whether all threads run, none hangs in its batch, and they have not failed ten times each in a row."""
         now = time.monotonic()
         stalled = any(now - since > self._stall_seconds for since in tuple(self._busy_since.values()))
         return self._are_running() and not stalled and self._failures < _MOST_FAILURES * len(self._threads)

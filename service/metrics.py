@@ -143,10 +143,10 @@ class Metrics:
         """Record the time of one of `STAGES`."""
         self.stage_seconds.labels(stage).observe(seconds)
 
-    def observe_batch(self, size: int, seconds: float) -> None:
-        """Record a batch that the network has answered."""
-        self.batch_size.observe(size)
-        if size == 1:
+    def observe_batch(self, together: int, seconds: float) -> None:
+        """Record a run of the network, with the images that were computed at once, those of other streams included."""
+        self.batch_size.observe(together)
+        if together == 1:
             self.single_image.observe(seconds)
             with self._recent_lock:
                 self._recent_single_image.append(seconds)
