@@ -1,7 +1,8 @@
 """The service over HTTP: closed loops of 1 to 64 clients, open arrivals up to more than it can take, four photos."""
 
+import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from tests.benchmarks.generator import Load, closed_loop, open_loop
 from tests.benchmarks.photos import Photo, large_photo, small_photo, whole
 from tests.benchmarks.processes import peak_resident_mib
 from tests.benchmarks.server import Server, serving
-from tests.benchmarks.session import Witness, time_batches
+from tests.benchmarks.session import Witness, time_batch, time_batches
 from tests.benchmarks.tables import line, remarks
 
 SERVICE: Final = (sys.executable, "-m", "service.cli", "serve", "--port", "{port}")
@@ -20,32 +21,52 @@ SERVICE: Final = (sys.executable, "-m", "service.cli", "serve", "--port", "{port
 _CLIENTS: Final = (1, 2, 4, 8, 16, 32, 64)
 _SHARES_OF_CAPACITY: Final = (0.5, 0.8, 0.95, 1.2)
 _MANY: Final = 32
-_CLIENTS_OF_OTHERS: Final = (1, _MANY)
+_ROUNDS: Final = 6
+_PASSES_OF_ROUNDS: Final = 3  # in whose time all rounds are taken
 
 
 def measure(seconds: float) -> dict[str, Any]:
     """Load the service in every way, for about `seconds` altogether."""
     photo = small_photo()
     others = (whole(photo), large_photo(), whole(large_photo()))
-    count = len(_CLIENTS) + len(_SHARES_OF_CAPACITY) + len(others) * len(_CLIENTS_OF_OTHERS)
+    count = len(_CLIENTS) + len(_SHARES_OF_CAPACITY) + len(others) + _PASSES_OF_ROUNDS
     pass_seconds = seconds / (count + 2)  # the bare session and the path are two more
     witness = Witness(Settings.load(), pass_seconds)
     session = [asdict(batch) for batch in time_batches(witness.engine, pass_seconds)]
     with serving(path.SERVICE, photo.call) as server:
         no_network = closed_loop(server, photo.call, _MANY, witness.window_seconds).figures()
-    print(line("photo", "load", "req/s", "p50 ms", "p90 ms", "p99 ms", "CPU ms") + "  batches")
     with serving(SERVICE, photo.call) as server:
+        rounds = _take_turns(server, witness, [photo, *others], _PASSES_OF_ROUNDS * pass_seconds)
+        print(line("photo", "load", "req/s", "p50 ms", "p90 ms", "p99 ms", "CPU ms") + "  batches")
         taker = _Taker(server, witness)
         closed = [taker.closed(photo, clients) for clients in _CLIENTS]
         capacity = max(found["per_second"] for found in closed)
         opened = [taker.open(photo, share, share * capacity) for share in _SHARES_OF_CAPACITY]
-        other = [taker.closed(other, clients) for other in others for clients in _CLIENTS_OF_OTHERS]
+        other = [taker.closed(other, _MANY) for other in others]
         weight = {"start_seconds": server.start_seconds, "peak_resident_mib": peak_resident_mib(server.pid)}
     cores = _cores(session, no_network, next(found for found in closed if found["clients"] == _MANY))
-    passes = {"closed": closed, "open": opened, "other_photos": other}
+    passes = {"in_turns": rounds, "closed": closed, "open": opened, "other_photos": other}
     figures = {**witness.engine_names(), **weight, "session": session, **passes, "cores": cores}
     _show(figures)
     return figures
+
+
+def _take_turns(server: Server, witness: Witness, photos: Sequence[Photo], seconds: float) -> dict[str, Any]:
+    """Time the bare session and one client with each photo in turns: a shared machine changes its pace within minutes.
+
+    Returns:
+        Medians in milliseconds by round, of the session and of each photo.
+    """
+    window = seconds / (_ROUNDS * (len(photos) + 1))
+    session: list[float] = []
+    clients: dict[str, list[float]] = {photo.name: [] for photo in photos}
+    for _ in range(_ROUNDS):
+        session.append(time_batch(witness.engine, 1, window).median_ms)
+        for photo in photos:
+            clients[photo.name].append(closed_loop(server, photo.call, 1, window).figures()["p50_ms"])
+    turns = {"session_ms": session, "client_ms": clients}
+    _show_turns(turns)
+    return turns
 
 
 class _Taker:
@@ -103,15 +124,25 @@ def _cores(session: list[dict[str, Any]], no_network: dict[str, Any], loaded: di
     }
 
 
+def _show_turns(turns: dict[str, Any]) -> None:
+    """Print how long one client waits, beside the session of the same round."""
+    session = turns["session_ms"]
+    print(line("one client, in turns", "median ms", "more ms", "times", "by round"))
+    print(line("the bare session", statistics.median(session)))
+    for name, client in turns["client_ms"].items():
+        ratios = [waited / alone for waited, alone in zip(client, session, strict=True)]
+        more = statistics.median(waited - alone for waited, alone in zip(client, session, strict=True))
+        times = (f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}-{max(ratios):.2f}")
+        print(line(name, statistics.median(client), more, *times))
+    print()
+
+
 def _show(figures: dict[str, Any]) -> None:
     """Print what the passes come to."""
-    cores, alone = figures["cores"], figures["closed"][0]
-    session_ms = (alone["session_before_ms"] + alone["session_after_ms"]) / 2
+    cores = figures["cores"]
     parts = " + ".join(f"{cores[f'{part}_cpu_ms']:.1f}" for part in ("inference", "path", "generator"))
-    more = f"{alone['p50_ms'] / session_ms:.2f} times, {alone['p50_ms'] - session_ms:.1f} ms more"
-    print(f"\none client: {alone['p50_ms']:.1f} ms, the bare session {session_ms:.1f} ms ({more})")
     print(
-        f"{_MANY} clients: {cores['reached_per_second']:.1f} images/s, {cores['share_of_session']:.2f} of the bare "
+        f"\n{_MANY} clients: {cores['reached_per_second']:.1f} images/s, {cores['share_of_session']:.2f} of the bare "
         f"session's best\n  {cores['share_of_allowed']:.2f} of the {cores['allowed_per_second']:.1f} that the cores "
         f"allow, {usable_cpus()} / ({parts}) CPU ms: inference, path, load generator"
     )
