@@ -39,7 +39,7 @@ table4: $(SERVE_ENV)/$(RUNTIME) $(TEST_ENV)/hourglass.onnx ## the paper's Table 
 image: ## build the container image dsnt-pose:cpu, or with TARGET=gpu the other one
 	DOCKER_BUILDKIT=1 docker build --file docker/Dockerfile --target $(TARGET) --tag dsnt-pose:$(TARGET) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
-		--build-arg PIP_INDEX_URL --build-arg PIP_TRUSTED_HOST $(ARGS) .
+		--build-arg RUNTIME=$(RUNTIME) --build-arg PIP_INDEX_URL --build-arg PIP_TRUSTED_HOST $(ARGS) .
 
 sbom: $(SERVE_ENV)/$(RUNTIME) $(TEST_ENV)/$(RUNTIME) ## list the Python packages of the service in dist/sbom-RUNTIME.json (CycloneDX)
 	mkdir -p dist

@@ -29,6 +29,7 @@ from models.scenes import scenes
 
 _BATCH: Final = 16
 _CLIENTS: Final = 2
+_ADDRESS: Final = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def estimator(model: str, boxes: bool = True) -> Estimator:
 
     Only a service can be asked without `boxes`.
     """
-    if model.startswith(("http://", "https://")):
+    if model.startswith(_ADDRESS):
         return lambda people: ask_service(model, people, boxes)
     if model.endswith(".onnx"):
         return lambda people: run_onnx(Path(model), people)
@@ -185,6 +186,10 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if sum(source is not None for source in (options.data, options.mpii, options.truths)) != 1:
         parser.error("say whom to evaluate on: one of --data, --mpii and --truths")
+    if options.without_boxes and not options.model.startswith(_ADDRESS):
+        parser.error("--without-boxes needs a service: a model file is asked for the crop around a box")
+    if (options.share or options.source) and not options.data:
+        parser.error("--share and --source are for people of --data")
     if options.mpii and not options.images:
         parser.error("--mpii needs --images, MPII's folder of photos")
     return options

@@ -1,4 +1,4 @@
-"""The model card's pictures of what the network gets wrong: `python -m models.failures MODEL.onnx --out FILE.jpg`.
+"""The model card's pictures of what the network gets wrong: `python -m models.failures MODEL.onnx ...`.
 
 Each panel shows a photo that anybody may use, changed in one way that is hard for the network, and what it finds:
 magenta is the person's left, blue the right; the less confident, the fainter.

@@ -50,7 +50,10 @@ class Settings(BaseSettings):
     max_pixels: int = Field(50_000_000, ge=1, le=89_000_000, description="Most pixels (width x height) of a photo.")
     max_body_bytes: int = Field(32 * 2**20, ge=1024, le=2**30, description="Most bytes of a request's body.")
     deadline_seconds: float = Field(
-        30.0, gt=0, le=3600, description="Seconds from a complete request to its answer; later it is refused."
+        30.0,
+        gt=0,
+        le=3600,
+        description="Most seconds for a body to arrive, and again until its answer; then it is refused.",
     )
     drain_seconds: float = Field(
         30.0, ge=0, le=3600, description="Seconds that SIGTERM leaves for accepted requests to finish."

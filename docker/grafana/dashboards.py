@@ -119,7 +119,7 @@ def _queue() -> tuple[_AnyPanel, ...]:
         _lines(
             "Requests in flight",
             "suffix: requests",
-            "Requests being answered now, probes and scrapes included.",
+            "Requests being answered now, but for probes and scrapes.",
             ("pose_in_flight_requests", "in flight"),
         ),
         _batch_sizes(),

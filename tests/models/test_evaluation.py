@@ -66,7 +66,21 @@ def test_command_prints_the_table_or_json(
     assert json.loads(capsys.readouterr().out)["mpii PCKh@0.5"]["people"] == 4
 
 
-def test_command_wants_to_know_whom(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "one of --data, --mpii and --truths"),
+        (["--data", "pack", "--without-boxes"], "--without-boxes needs a service"),
+        (
+            ["--mpii", "valid.h5", "--images", "photos", "--share", "0.5"],
+            "--share and --source are for people of --data",
+        ),
+        (["--mpii", "valid.h5"], "--mpii needs --images"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main(["model.onnx"])
-    assert "--data" in capsys.readouterr().err
+        main(["model.onnx", *arguments])
+    assert reason in capsys.readouterr().err
