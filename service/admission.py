@@ -1,4 +1,4 @@
-"""The door: how many images may be under way, so that every one admitted can be answered in time."""
+"""The doors: how many images may be under way, so that all can be answered in time, and how many bytes of bodies."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ class Admission:
     def admit(self, images: int) -> Iterator[None]:
         """Hold permits for a request's images.
 
-        An idle service admits a single image whatever the rate, which one slow batch may have spoilt.
+        An idle service admits anything: a rate that slow runs have spoilt gets better by other runs only.
 
         Raises:
             Overloaded: The images could not be answered before the deadline.
@@ -61,9 +61,47 @@ class Admission:
     def _check(self, images: int) -> None:
         rate = self._images_per_second()
         wait = (self._admitted + images) / rate if rate > 0 else 0.0
-        if wait > self._deadline_seconds and (self._admitted or images > 1):
+        if wait > self._deadline_seconds and self._admitted:
             raise Overloaded(
                 f"{self._admitted} images are under way and {images} more would take {wait:.1f} s; "
                 f"the limit is {self._deadline_seconds:g} s",
                 retry_after_seconds=wait - self._deadline_seconds,
             )
+
+
+class Bodies:
+    """Bytes of the bodies that are being read or answered; for one thread, the event loop's.
+
+    Args:
+        most_bytes: Of all bodies together; one alone may have more.
+    """
+
+    def __init__(self, most_bytes: float) -> None:
+        self._most_bytes = most_bytes
+        self._held_bytes = 0
+
+    @contextmanager
+    def hold(self) -> Iterator[Callable[[int], None]]:
+        """A function to be told of a body's bytes as they come; they count until the end of the `with` block.
+
+        Raises:
+            Overloaded: From that function: the bodies of all requests have too many bytes.
+        """
+        own_bytes = 0
+
+        def take(count: int) -> None:
+            nonlocal own_bytes
+            others = self._held_bytes - own_bytes
+            if others and self._held_bytes + count > self._most_bytes:
+                raise Overloaded(
+                    f"the bodies of other requests under way have {others:,} bytes; with this one they would have more "
+                    f"than {self._most_bytes:,.0f}",
+                    retry_after_seconds=1,
+                )
+            own_bytes += count
+            self._held_bytes += count
+
+        try:
+            yield take
+        finally:
+            self._held_bytes -= own_bytes

@@ -29,7 +29,9 @@ class Body:
     options: tuple[tuple[str, Any], ...] = ()
 
 
-async def read_body(receive: Receive, content_length: str | None, limit: int, seconds: float) -> bytes:
+async def read_body(
+    receive: Receive, content_length: str | None, limit: int, seconds: float, take: Callable[[int], None]
+) -> bytes:
     """Read a request's body, chunked or not.
 
     Args:
@@ -37,6 +39,7 @@ async def read_body(receive: Receive, content_length: str | None, limit: int, se
         content_length: The header, if any; a body that announces too much is refused unread.
         limit: Most bytes.
         seconds: Longest time that the body may take.
+        take: Told of the bytes as they come; what it raises refuses the body.
 
     Raises:
         TooLarge, SlowBody, ClientGone: As their names say.
@@ -45,12 +48,12 @@ async def read_body(receive: Receive, content_length: str | None, limit: int, se
         _check_size(int(content_length), limit)
     try:
         async with asyncio.timeout(seconds):
-            return await _read(receive, limit)
+            return await _read(receive, limit, take)
     except TimeoutError as error:
         raise SlowBody(f"the body did not arrive within {seconds:g} s") from error
 
 
-async def _read(receive: Receive, limit: int) -> bytes:
+async def _read(receive: Receive, limit: int, take: Callable[[int], None]) -> bytes:
     chunks: list[bytes] = []
     size = 0
     message: Message = {"more_body": True}
@@ -61,6 +64,7 @@ async def _read(receive: Receive, limit: int) -> bytes:
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         _check_size(size, limit)
+        take(len(chunks[-1]))
     return b"".join(chunks)
 
 

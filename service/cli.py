@@ -131,8 +131,15 @@ def _serve(chosen: argparse.Namespace) -> int:
     )
     # uvicorn raises the signal again after its drain; a service that was asked to stop and did has not failed.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    with contextlib.suppress(KeyboardInterrupt):
-        _Server(config, app.state.runtime).run(sockets=[listener])
+    runtime: Runtime = app.state.runtime
+    try:
+        with listener, contextlib.suppress(KeyboardInterrupt):
+            _Server(config, runtime).run(sockets=[listener])
+    except SystemExit:  # uvicorn's, when the runtime does not start
+        if runtime.start_error is None:
+            raise
+    if runtime.start_error:
+        raise StartupError(f"the service cannot start: {runtime.start_error}") from runtime.start_error
     return 0
 
 
@@ -145,7 +152,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for listener in sockets or ():
+        for listener in (sockets or ()) if self.started else ():
             host, port = listener.getsockname()[:2]
             _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
@@ -168,10 +175,11 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of names that cannot be
         if listener is not None:
             listener.close()
-        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        told = getattr(error, "strerror", None) or error
+        raise StartupError(f"cannot listen on {host}:{port}: {told}") from error
     return listener
 
 

@@ -67,7 +67,7 @@ _BAND_PIXELS: Final = 2**19  # converted to RGB at a time
 _LARGEST_REDUCTION: Final = 8  # of libjpeg, which shrinks by 2, 4 or 8 while it decodes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Photo:
     """A decoded photo, upright.
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from models.crop import Box, Crop
 from service.admission import Admission
 from service.batcher import Batcher, Served
+from service.cpus import memory_limit_bytes
 from service.engine import Engine, EngineInfo, Estimates
 from service.flip import average, with_mirrored
-from service.images import Prepared, prepare, recut
+from service.images import KeptPhotos, Prepared, prepare, recut
 from service.metrics import Metrics
 from service.options import Options
 from service.problems import DeadlineMissed
@@ -27,6 +28,7 @@ STAGES_TOLD: Final = ("decode", "crop", "queue", "inference", "total")
 """What an answer's timing tells, in order."""
 
 
+_KEPT_SHARE: Final = 0.1  # of the memory that the process may use, for photos that wait for a closer look
 _STALL_SECONDS: Final = 60.0  # a batch that runs for longer hangs, however short the clients' deadline
 
 
@@ -87,6 +89,7 @@ class Estimator:
         self._settings = settings
         self._engine = engine
         self._metrics = metrics
+        self._kept = KeptPhotos(_KEPT_SHARE * memory_limit_bytes())
         self._workers = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
         self.batcher = Batcher(engine, metrics, max(_STALL_SECONDS, settings.deadline_seconds), images_per_second)
         self.admission = Admission(lambda: self.batcher.images_per_second, settings.deadline_seconds)
@@ -127,13 +130,16 @@ class Estimator:
     async def _estimate(self, data: bytes, options: Options, start: float, deadline: float) -> Estimate:
         limit, timing = self._settings.max_pixels, dict.fromkeys(STAGES_TOLD, 0.0)
         photo, estimates = await self._look(
-            lambda: prepare(data, options.boxes, limit, options.refine), options, deadline, timing
+            lambda: prepare(data, options.boxes, limit, self._kept.keep if options.refine else None),
+            options,
+            deadline,
+            timing,
         )
         for look in LOOKS if options.refine else ():
             crops = _refined_crops(look, photo, estimates)
             if crops != photo.crops:
                 photo, estimates = await self._look(
-                    partial(recut, data, photo, crops, limit), options, deadline, timing
+                    partial(recut, data, photo, crops, limit, self._kept.keep), options, deadline, timing
                 )
         people = tuple(_person(photo, index, estimates, options) for index in range(len(photo.people)))
         timing["total"] = time.monotonic() - start
@@ -148,12 +154,13 @@ class Estimator:
 
         def cut_and_submit() -> tuple[Prepared, float]:
             waited = time.perf_counter() - asked
-            self.batcher.ensure_open()  # a photo is not decoded in vain
+            self.batcher.ensure_open()  # it may have waited
             photo = cut()
             images = with_mirrored(photo.pixels) if options.flip else photo.pixels
             self.batcher.submit(images, deadline, options.heatmaps, answer)
             return photo, waited
 
+        self.batcher.ensure_open()  # closed workers take nothing
         try:  # the worker itself hands the crops on: the event loop would have to wake up in between
             photo, waited = await asyncio.get_running_loop().run_in_executor(self._workers, cut_and_submit)
             served = await asyncio.wrap_future(answer)

@@ -1,8 +1,10 @@
 """A photo's way in: bytes -> pixels -> the crops of its people. All functions are safe to call from many threads."""
 
 import math
+import threading
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -14,8 +16,7 @@ from models.crop import INPUT_SIZE, OUTSIDE_COLOUR, Box, Crop
 from service.decoding import SHARP_PX, Photo, PhotoFile
 from service.problems import BadOption
 
-_KEPT_PIXELS: Final = 4_000_000
-"""A decoded photo up to this size is kept for closer looks; larger ones would fill the memory while they wait."""
+_BYTES_PER_PIXEL: Final = 4  # of Pillow's RGB
 
 _SMALLEST_SIDE_PX: Final = 0.01
 """Smaller crops are sampled as if of this size: Pillow keeps the edges of a window in single precision."""
@@ -35,7 +36,7 @@ class Prepared:
         pixels: uint8 [N, 224, 224, 3], RGB.
         decode_seconds: From bytes to pixels.
         crop_seconds: From pixels to crops.
-        photo: The decoded photo, where it was to be kept and is small enough.
+        photo: The decoded photo, where it was kept.
     """
 
     width: int
@@ -52,14 +53,45 @@ class Prepared:
         return [crop for _, crop in self.people]
 
 
-def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int, keep: bool = False) -> Prepared:
+Keep = Callable[[Photo], bool]
+"""Whether a decoded photo is kept for closer looks."""
+
+
+class KeptPhotos:
+    """Keeps decoded photos while there is room; what is not kept must be decoded again. Many threads may use it.
+
+    Args:
+        most_bytes: Of all photos together.
+    """
+
+    def __init__(self, most_bytes: float) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._lock = threading.RLock()  # a photo may end in the middle of `keep`
+
+    def keep(self, photo: Photo) -> bool:
+        """Whether there is room for the photo; it takes that room as long as it lives."""
+        count = photo.pixels.width * photo.pixels.height * _BYTES_PER_PIXEL
+        with self._lock:
+            if self._bytes + count > self._most_bytes:
+                return False
+            self._bytes += count
+        weakref.finalize(photo, self._give_back, count)
+        return True
+
+    def _give_back(self, count: int) -> None:
+        with self._lock:
+            self._bytes -= count
+
+
+def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int, keep: Keep | None = None) -> Prepared:
     """Decode a photo and cut out its people; without boxes, the whole photo.
 
     Args:
         data: A whole file in one of `FORMATS`.
         boxes: One for each person, in photo pixels.
         max_pixels: Most pixels (width x height) to decode.
-        keep: Whether `recut` will look closer: decodes for crops of half the side, and keeps a photo that is small.
+        keep: Given where `recut` will look closer: decodes for crops of half the side.
 
     Raises:
         Malformed, NotAnImage, TooLarge: As `service.decoding` raises them.
@@ -71,16 +103,19 @@ def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int, keep: bool = Fal
     whole = (Box(0, 0, file.width, file.height), Crop.whole(file.width, file.height))
     people = tuple((box, Crop.around(box)) for box in boxes) or (whole,)
     photo = file.decode(_needed_px([crop for _, crop in people]) / (2 if keep else 1))
-    return _cut_out(photo, people, time.perf_counter() - start, keep)
+    is_kept = keep is not None and keep(photo)
+    return _cut_out(photo, people, time.perf_counter() - start, is_kept)
 
 
-def recut(data: bytes, prepared: Prepared, crops: Sequence[Crop], max_pixels: int) -> Prepared:
+def recut(data: bytes, prepared: Prepared, crops: Sequence[Crop], max_pixels: int, keep: Keep) -> Prepared:
     """The same people with other crops, one for each; a photo that was not kept, or too coarsely, is decoded again."""
     start, photo = time.perf_counter(), prepared.photo
+    is_kept = photo is not None
     if photo is None or photo.reduction > max(1.0, _needed_px(crops) / SHARP_PX):
         photo = PhotoFile.open(data, max_pixels).decode(_needed_px(crops))
+        is_kept = keep(photo)
     people = tuple((box, crop) for (box, _), crop in zip(prepared.people, crops, strict=True))
-    return _cut_out(photo, people, time.perf_counter() - start, keep=True)
+    return _cut_out(photo, people, time.perf_counter() - start, is_kept)
 
 
 def _needed_px(crops: Sequence[Crop]) -> float:
@@ -94,9 +129,9 @@ def cut_reduced(photo: Photo, crop: Crop) -> NDArray[np.uint8]:
     return cut(photo.pixels, Crop(crop.x * scale, crop.y * scale, crop.side * scale))
 
 
-def _cut_out(photo: Photo, people: tuple[tuple[Box, Crop], ...], decode_seconds: float, keep: bool) -> Prepared:
+def _cut_out(photo: Photo, people: tuple[tuple[Box, Crop], ...], decode_seconds: float, is_kept: bool) -> Prepared:
     start = time.perf_counter()
-    kept = photo if keep and math.prod(photo.pixels.size) <= _KEPT_PIXELS else None
+    kept = photo if is_kept else None
     pixels = np.stack([cut_reduced(photo, crop) for _, crop in people])
     return Prepared(photo.width, photo.height, people, pixels, decode_seconds, time.perf_counter() - start, kept)
 

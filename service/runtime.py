@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from models.crop import INPUT_SIZE
+from service.admission import Bodies
 from service.cpus import memory_limit_bytes
 from service.engine import Engine
 from service.estimator import Estimator
@@ -25,6 +26,7 @@ _PATIENCE_SECONDS = 600.0  # for the first photo, on however slow a machine
 _START_RUNS = 10
 _START_SECONDS = 0.5  # for these runs: the start is not to wait for a report that nobody may read
 _ENOUGH_LIVE_RUNS = 20
+_BODIES_SHARE = 0.2  # of the memory that the process may use
 
 
 class Runtime:
@@ -33,7 +35,9 @@ class Runtime:
     Attributes:
         settings: The operator's choices.
         metrics: What Prometheus reads.
+        bodies: Lets bodies in as long as there is memory for them.
         estimator: The way of a photo; None before `start`.
+        start_error: Why `start` failed.
         drain_until: Instant of `time.monotonic()` by which accepted requests must be done, once the process is to stop:
             no longer ready, still finishing what it has accepted.
     """
@@ -41,7 +45,9 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.bodies = Bodies(_BODIES_SHARE * memory_limit_bytes())
         self.estimator: Estimator | None = None
+        self.start_error: Exception | None = None
         self.drain_until: float | None = None
         self._engine: Engine | None = None
         self._start_times: list[float] = []
@@ -56,6 +62,13 @@ class Runtime:
         Raises:
             Exception: Whatever went wrong on the way: a service that cannot answer must not start.
         """
+        try:
+            await self._start(engine)
+        except Exception as error:
+            self.start_error = error
+            raise
+
+    async def _start(self, engine: Engine) -> None:
         await asyncio.to_thread(engine.warm_up)
         images_per_second = await self._rehearse(engine)
         self._start_times = await asyncio.to_thread(time_engine, engine, _START_RUNS, _START_SECONDS)

@@ -33,7 +33,7 @@ _REFUSALS: Final = {
     413: "Too many bytes or too many pixels.",
     415: "Not an image in a format that is read, or a content type that is not.",
     422: "An option is unknown, given twice, or out of range; or a box lies outside the photo.",
-    429: "More is waiting than can be answered in time.",
+    429: "More is waiting than can be answered in time, or held in memory.",
     500: "The network failed on this photo.",
     503: "Not ready, or the deadline passed.",
 }
@@ -110,15 +110,17 @@ router = APIRouter(tags=["pose"], route_class=_DirectRoute)
 async def pose(request: Request) -> Response:
     """Find 16 joints for each box, or for the whole photo without boxes.
 
-    Options have the same names and rules in the query, in a form and in JSON; each may be given once.
+    Options have the same names and rules in the query, in a form and in JSON; each may be given once (of a key that
+    JSON has twice, the last counts).
     """
     runtime: Runtime = request.app.state.runtime
     estimator = runtime.estimator
     if estimator is None:
         raise NotReady("the service is still starting")
     estimator.admission.check()  # of a photo that nobody could answer, nothing is read
-    photo, options = await _read(request, runtime)
-    estimate = await while_connected(request.receive, estimator.estimate(photo, options))
+    with runtime.bodies.hold() as take:
+        photo, options = await _read(request, runtime, take)
+        estimate = await while_connected(request.receive, estimator.estimate(photo, options))
     response = _encode(estimate, estimator, runtime)
 
     async def record() -> None:  # async, since starlette gives plain functions a thread
@@ -128,11 +130,11 @@ async def pose(request: Request) -> Response:
     return response
 
 
-async def _read(request: Request, runtime: Runtime) -> tuple[bytes, Options]:
+async def _read(request: Request, runtime: Runtime, take: Callable[[int], None]) -> tuple[bytes, Options]:
     settings = runtime.settings
     start = time.perf_counter()
     length = request.headers.get("content-length")
-    data = await read_body(request.receive, length, settings.max_body_bytes, settings.deadline_seconds)
+    data = await read_body(request.receive, length, settings.max_body_bytes, settings.deadline_seconds, take)
     body = await parse_body(data, request.headers.get("content-type", ""))
     options = parse_options((*request.query_params.multi_items(), *body.options), settings.max_boxes)
     runtime.metrics.observe_stage("receive", time.perf_counter() - start)

@@ -1,6 +1,6 @@
 import pytest
 
-from service.admission import Admission
+from service.admission import Admission, Bodies
 from service.problems import Overloaded
 
 
@@ -28,11 +28,11 @@ def test_permits_come_back_after_an_error() -> None:
     assert door.admitted_images == 0
 
 
-def test_an_idle_service_admits_one_image_at_any_rate_but_not_more_than_it_can_answer() -> None:
+def test_an_idle_service_admits_anything_since_only_runs_can_tell_it_a_better_rate() -> None:
     slow = Admission(lambda: 0.1, deadline_seconds=1)
-    with slow.admit(1):
+    with slow.admit(64), pytest.raises(Overloaded, match="64 images are under way and 1 more"), slow.admit(1):
         pass
-    with pytest.raises(Overloaded, match="0 images are under way and 2 more"), slow.admit(2):
+    with slow.admit(3):
         pass
 
 
@@ -40,3 +40,21 @@ def test_a_service_of_unknown_speed_admits_everything() -> None:
     unknown = Admission(lambda: 0.0, deadline_seconds=1)
     with unknown.admit(64), unknown.admit(64):
         assert unknown.admitted_images == 128
+
+
+def test_bodies_have_so_many_bytes_together_and_one_alone_any_number() -> None:
+    bodies = Bodies(10)
+    with bodies.hold() as take:
+        take(8)
+        take(8)
+        told = "the bodies of other requests under way have 16 bytes; with this one they would have more than 10"
+        with bodies.hold() as take_too, pytest.raises(Overloaded, match=told) as refusal:
+            take_too(1)
+        assert refusal.value.headers == {"Retry-After": "1"}
+    with bodies.hold() as take:
+        take(4)
+        with bodies.hold() as take_too:
+            take_too(6)
+            with pytest.raises(Overloaded):
+                take_too(1)
+        take(6)

@@ -2,6 +2,7 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from service import options
+from service.admission import Bodies
 from service.app import create_app
 from service.estimator import STAGES_TOLD
 from service.images import prepare
@@ -182,6 +184,22 @@ def test_more_than_can_be_answered_in_time_is_refused_with_retry_after(engine: S
         assert "the limit is 20 s" in refusal(answer, 429, "overloaded")
         assert int(answer.headers["retry-after"]) >= 1
         assert client.post(content=astronaut).status_code == 200
+
+
+def test_more_bytes_than_the_memory_holds_are_refused_while_others_are_under_way(
+    client: Client, engine: StandIn, astronaut: bytes
+) -> None:
+    client.app.state.runtime.bodies = Bodies(1.5 * len(astronaut))
+    engine.batches.clear()
+    engine.gate.clear()
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(client.post, "/pose?refine=false", content=astronaut)
+        wait_until(lambda: engine.batches == [1])
+        told = refusal(client.post("/pose", content=astronaut), 429, "overloaded")
+        assert f"the bodies of other requests under way have {len(astronaut):,} bytes" in told
+        engine.gate.set()
+        assert first.result().status_code == 200
+    assert client.post("/pose", content=astronaut).status_code == 200
 
 
 def test_the_document_tells_of_every_body_option_and_problem(client: Client) -> None:

@@ -39,27 +39,38 @@ def channel(*messages: dict[str, Any]) -> Any:
     return receive
 
 
+def ignore(_: int) -> None:
+    pass
+
+
 def chunk(body: bytes, more: bool = False) -> dict[str, Any]:
     return {"type": "http.request", "body": body, "more_body": more}
 
 
 def test_chunks_are_joined() -> None:
     receive = channel(chunk(b"ab", more=True), chunk(b"", more=True), chunk(b"c"))
-    assert asyncio.run(read_body(receive, None, 3, 20)) == b"abc"
+    assert asyncio.run(read_body(receive, None, 3, 20, ignore)) == b"abc"
+
+
+def test_every_byte_is_told_of() -> None:
+    told: list[int] = []
+    receive = channel(chunk(b"ab", more=True), chunk(b"c"))
+    asyncio.run(read_body(receive, None, 3, 20, told.append))
+    assert told == [2, 1]
 
 
 def test_too_many_bytes_are_refused_as_announced_or_as_they_come() -> None:
     with pytest.raises(TooLarge, match="the body has 11 bytes or more; the limit is 10"):
-        asyncio.run(read_body(channel(), "11", 10, 20))
+        asyncio.run(read_body(channel(), "11", 10, 20, ignore))
     with pytest.raises(TooLarge, match="the body has 12 bytes or more; the limit is 10"):
-        asyncio.run(read_body(channel(chunk(b"x" * 6, more=True), chunk(b"x" * 6, more=True)), None, 10, 20))
+        asyncio.run(read_body(channel(chunk(b"x" * 6, more=True), chunk(b"x" * 6, more=True)), None, 10, 20, ignore))
 
 
 def test_a_client_that_hangs_up_or_stalls_in_its_body() -> None:
     with pytest.raises(ClientGone):
-        asyncio.run(read_body(channel(chunk(b"x", more=True), {"type": "http.disconnect"}), None, 10, 20))
+        asyncio.run(read_body(channel(chunk(b"x", more=True), {"type": "http.disconnect"}), None, 10, 20, ignore))
     with pytest.raises(SlowBody, match=r"within 0\.01 s"):
-        asyncio.run(read_body(channel(chunk(b"x", more=True)), None, 10, 0.01))
+        asyncio.run(read_body(channel(chunk(b"x", more=True)), None, 10, 0.01, ignore))
 
 
 @pytest.mark.parametrize("kind", ["", "image/jpeg", "image/anything", "application/octet-stream"])

@@ -78,6 +78,7 @@ def test_report_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:
         (["predict", ASTRONAUT, "-o", "none/out.png"], 2, "cannot write none/out.png"),
         (["serve", "--port", "x"], 2, "the setting port is wrong"),
         (["serve", "--host", "203.0.113.1"], 2, "cannot listen on 203.0.113.1:8000: "),
+        (["serve", "--host", "a..b"], 2, "cannot listen on a..b:8000: "),
     ],
 )
 def test_errors_are_one_sentence(
@@ -88,3 +89,15 @@ def test_errors_are_one_sentence(
     assert told.startswith("dsnt-pose: ")
     assert sentence in told
     assert told.count("\n") == 1
+
+
+def test_a_service_that_cannot_start_ends_with_one_sentence(
+    engine: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # the handlers are this process' own
+    engine.fails_on = lambda _: RuntimeError("no memory")
+    assert cli.main(["serve", "--port", "0"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "dsnt-pose: the service cannot start: the network failed on this photo; others are not affected\n"
+    )

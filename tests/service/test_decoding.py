@@ -11,7 +11,7 @@ from PIL import Image
 
 from models.crop import OUTSIDE_COLOUR
 from service.decoding import FORMATS, SHARP_PX, PhotoFile, decode
-from service.images import prepare
+from service.images import KeptPhotos, prepare
 from service.problems import Malformed, NotAnImage, ServiceError, TooLarge
 
 LIMIT = 50_000_000
@@ -121,7 +121,7 @@ def test_a_broken_file_gives_pixels_or_a_clients_error(
     broken = bytes(data[: int(kept * len(data))])
     try:
         photo = decode(broken, 1_000_000)
-        prepared = prepare(broken, (), 1_000_000, keep=True)
+        prepared = prepare(broken, (), 1_000_000, KeptPhotos(1e9).keep)
     except ServiceError as error:
         assert 400 <= error.status < 500
     else:

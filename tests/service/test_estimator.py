@@ -10,10 +10,10 @@ from models.crop import Box, Crop
 from models.skeleton import JOINTS
 from service.estimator import Estimate, Estimator, principal_axes
 from service.flip import average, with_mirrored
-from service.images import prepare, recut
+from service.images import KeptPhotos, prepare, recut
 from service.metrics import Metrics
 from service.options import Options
-from service.problems import DeadlineMissed, NotAnImage
+from service.problems import DeadlineMissed, NotAnImage, NotReady
 from service.refine import LOOKS, refined_crop
 from service.settings import Settings
 from tests.service.standin import StandIn, estimate, wait_until
@@ -110,6 +110,17 @@ def test_cancelling_drops_what_still_waits(
     assert metrics.registry.get_sample_value("pose_dropped_images_total", {"reason": "cancelled"}) == 3
 
 
+def test_what_comes_after_the_end_is_refused(
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
+) -> None:
+    async def work(estimator: Estimator) -> Estimate:
+        estimator.close(20)
+        return await estimator.estimate(astronaut, Options())
+
+    with pytest.raises(NotReady, match="the service is stopping"):
+        run(settings, engine, metrics, work)
+
+
 @given(st.floats(0, 100), st.floats(0, 1), st.floats(-89, 90))
 def test_principal_axes_are_those_that_made_the_covariance(major: float, ratio: float, angle: float) -> None:
     minor = major * ratio
@@ -147,13 +158,14 @@ def test_refine_looks_closer_at_the_square_around_the_joints(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
 ) -> None:
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
-    prepared = prepare(astronaut, (), settings.max_pixels, keep=True)
+    kept = KeptPhotos(1e9)
+    prepared = prepare(astronaut, (), settings.max_pixels, kept.keep)
     crops = [prepared.people[0][1]]
     for look in LOOKS:
         told, crop = estimate(prepared.pixels), crops[-1]
         closer = refined_crop(look, crop, crop.to_photo(told.coordinates[0]), told.confidence[0])
         if closer != crop:
-            prepared = recut(astronaut, prepared, [closer], settings.max_pixels)
+            prepared = recut(astronaut, prepared, [closer], settings.max_pixels, kept.keep)
             crops.append(closer)
     assert len(crops) > 1
     (person,) = found.people

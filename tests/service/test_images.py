@@ -11,13 +11,14 @@ from models.contract import SHIPPED_MODEL
 from models.crop import OUTSIDE_COLOUR, Box, Crop
 from service.decoding import decode
 from service.engine import OnnxEngine
-from service.images import cut, prepare, recut
+from service.images import KeptPhotos, cut, prepare, recut
 from service.options import LARGEST_BOX_PX
 from service.problems import BadOption
 from service.settings import Settings
 
 LIMIT = 50_000_000
 RED = (255, 0, 0)
+KEPT = KeptPhotos(10**9)
 
 Encode = Callable[..., bytes]
 
@@ -130,21 +131,29 @@ def test_a_reduced_jpeg_gives_the_crop_of_the_full_one(orientation: int, size: t
 def test_a_second_look_at_a_large_jpeg_is_as_sharp_as_a_first(encode: Encode) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
     jpeg = encode(Image.fromarray(noise).resize((1600, 1200)), "JPEG")
-    first = prepare(jpeg, (), LIMIT, keep=True)
+    first = prepare(jpeg, (), LIMIT, keep=KEPT.keep)
     assert first.photo is not None
     for box in (Box(100, 100, 900, 900), Box(100, 100, 300, 300)):
-        second = recut(jpeg, first, [Crop.around(box)], LIMIT)
+        second = recut(jpeg, first, [Crop.around(box)], LIMIT, KEPT.keep)
         wanted = prepare(jpeg, (box,), LIMIT)
         assert np.abs(second.pixels.astype(int) - wanted.pixels).mean() < 3
         assert second.photo is not None
 
 
-def test_a_large_photo_is_not_kept_while_it_waits(encode: Encode) -> None:
-    png = encode(Image.new("RGB", (2100, 2000), RED))
-    prepared = prepare(png, (), LIMIT, keep=True)
-    assert prepared.photo is None
-    again = recut(png, prepared, [Crop(50, 50, 1000)], LIMIT)
+def test_photos_are_kept_as_long_as_there_is_room_and_decoded_again_otherwise(encode: Encode) -> None:
+    png = encode(Image.new("RGB", (1100, 1000), RED))
+    room = KeptPhotos(10_000_000)
+    first, second = prepare(png, (), LIMIT, room.keep), prepare(png, (), LIMIT, room.keep)
+    third = prepare(png, (), LIMIT, room.keep)
+    assert first.photo is not None and second.photo is not None
+    assert third.photo is None
+    again = recut(png, third, [Crop(50, 50, 500)], LIMIT, room.keep)
     assert (again.pixels == RED).all()
+    assert again.photo is None
+    closer = recut(png, second, [Crop(50, 50, 500)], LIMIT, room.keep)
+    assert closer.photo is second.photo
+    del first
+    assert recut(png, third, [Crop(50, 50, 500)], LIMIT, room.keep).photo is not None
 
 
 @pytest.mark.slow
