@@ -118,9 +118,13 @@ def skeleton_metadata() -> list[str]:
     return list(JOINTS)
 
 
+VARIANTS: Final = ("int8", "fp16")
+"""Precisions that have files of their own beside the float file."""
+
+
 def variant(model: Path, precision: str) -> Path:
-    """The file of a model for a precision: int8 and fp16 have files of their own beside the float file."""
-    return model.with_stem(f"{model.stem}-{precision}") if precision in ("int8", "fp16") else model
+    """The file of a model for a precision."""
+    return model.with_stem(f"{model.stem}-{precision}") if precision in VARIANTS else model
 
 
 def check_tensors(inputs: Sequence[Tensor], outputs: Sequence[Tensor], contract: Contract) -> Shapes:

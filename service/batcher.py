@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 _NEWEST_SHARE: Final = 0.2  # of the last batch, or of one image in each stream, in the averaged drain rate
 _LAST_BATCH_SECONDS: Final = 5.0  # a runtime that computes while the process ends aborts it
-_MOST_FAILURES: Final = 10  # runs of each thread in a row: one photo may be at fault, not ten
+_MOST_FAILURES: Final = 10  # of images of each thread in a row: one photo may be at fault, not ten
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether all threads run, none hangs in its batch, and they have not failed ten times each in a row."""
+        """Whether all threads run, none hangs in its batch, and they have not failed on ten images each in a row."""
         now = time.monotonic()
         stalled = any(now - since > self._stall_seconds for since in tuple(self._busy_since.values()))
         return self._are_running() and not stalled and self._failures < _MOST_FAILURES * len(self._threads)
@@ -276,7 +276,7 @@ class Batcher:
         expired = time.monotonic() > request.deadline
         if not expired and not request.future.done():
             return False
-        reason = "expired" if expired else "cancelled"
+        reason = "expired" if expired else "cancelled" if request.future.cancelled() else "failed"
         self._metrics.dropped.labels(reason).inc(request.left)
         request.fail(DeadlineMissed("the deadline passed while the photo waited for the network"))
         return True
@@ -307,12 +307,13 @@ class Batcher:
                         part.request.add(index, estimates)
             except Exception:
                 _log.exception("the network failed on an image")
+                with self._changed:
+                    self._failures += 1
                 part.request.fail(InferenceFailed("the network failed on this photo; others are not affected"))
 
     def _run(self, images: NDArray[np.uint8], heatmaps: bool, beside: int) -> Estimates:
         with self._changed:
             start = self._busy_since[threading.current_thread()] = time.monotonic()
-            self._failures += 1
         estimates = self._engine.run(images, heatmaps, shared=beside > 0)
         seconds = time.monotonic() - start
         if len(estimates) != len(images):

@@ -2,11 +2,14 @@
 
 import contextlib
 import ctypes
+import logging
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+_log = logging.getLogger(__name__)
 
 _M_ARENA_MAX: Final = -8  # of <malloc.h>
 
@@ -36,12 +39,13 @@ def _status_bytes(name: str) -> float:
 
 
 def device_memory_used() -> Callable[[], float]:
-    """A function that tells the first GPU's memory in use, in bytes; 0 where NVML is missing."""
+    """A function that tells the first GPU's memory in use, in bytes; not a number where NVML is missing."""
     try:
         import pynvml  # noqa: PLC0415 - comes with the gpu extra only
 
         pynvml.nvmlInit()
         device = pynvml.nvmlDeviceGetHandleByIndex(0)
-    except Exception:  # no module, no driver, no device
-        return lambda: 0.0
+    except Exception as error:  # no module, no driver, no device
+        _log.debug("the memory of a GPU cannot be told: %s", error)
+        return lambda: math.nan
     return lambda: float(pynvml.nvmlDeviceGetMemoryInfo(device).used)

@@ -1,5 +1,6 @@
 """Every Prometheus metric of the service, declared once. The only module that knows prometheus-client."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -77,7 +78,7 @@ class Metrics:
             (1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
         )
         self.dropped = self._counter(
-            "pose_dropped_images", "Images dropped unseen when a batch was formed: cancelled or expired.", "reason"
+            "pose_dropped_images", "Images dropped unseen: cancelled, expired, or their request failed.", "reason"
         )
         self.queue_images = self._gauge("pose_queue_images", "Images that wait for the network.")
         self.admitted = self._gauge("pose_admitted_images", "Images under way: admitted and not yet answered.")
@@ -132,7 +133,9 @@ class Metrics:
         self.model_info.labels(info.name, info.version, info.provider, info.precision).set(1)
         self.provider_as_asked.set(info.as_asked)
         accuracy = info.contract.accuracy
-        self.model_pckh.labels(str(accuracy.get("dataset", ""))).set(float(accuracy.get("total", "nan")))
+        total = accuracy.get("total")
+        pckh = float(total) if isinstance(total, int | float) else math.nan
+        self.model_pckh.labels(str(accuracy.get("dataset", ""))).set(pckh)
 
     def watch(self, gauges: dict[Gauge, Callable[[], float]]) -> None:
         """Read these gauges from the service's own state at every scrape."""

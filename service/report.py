@@ -60,7 +60,7 @@ class MeasuredMemory(_Document):
     """Our reading of Memory, in MiB."""
 
     kind: Literal["peak resident set", "device memory"]
-    total_mib: float
+    total_mib: float | None = Field(description="null where the device's memory cannot be told")
     session_mib: float = Field(description="what the runtime and its session added to the process' resident set")
 
 
@@ -186,9 +186,10 @@ def _whole(value: Any) -> int | None:
 
 
 def _memory(engine: Engine) -> MeasuredMemory:
+    total = engine.memory_bytes()
     return MeasuredMemory(
         kind="device memory" if engine.info.provider in ON_GPU else "peak resident set",
-        total_mib=round(engine.memory_bytes() / 2**20, 1),
+        total_mib=round(total / 2**20, 1) if math.isfinite(total) else None,
         session_mib=round(engine.session_bytes() / 2**20, 1),
     )
 

@@ -18,7 +18,7 @@ def table(report: Report) -> list[list[str]]:
     """The cells of the table: a row of headings, the paper's seven rows, and this deployment's."""
     here = report.deployment
     time_ms = f"{here.time.mean_ms:.1f} ± {here.time.deviation_ms:.1f} ({here.time.median_ms:.1f})"
-    memory = f"{here.memory.total_mib:.0f} ({here.memory.session_mib:.0f})"
+    memory = f"{_whole(here.memory.total_mib)} ({here.memory.session_mib:.0f})"
     return [
         ["Method", *COLUMNS, "Time, ms", "Memory, MiB"],
         *([row.method, *_percent(row.pckh.values()), *_efficiency(row)] for row in report.paper),
@@ -28,6 +28,10 @@ def table(report: Report) -> list[list[str]]:
 
 def _percent(values: Iterable[float | None]) -> list[str]:
     return ["-" if value is None else f"{value:.1f}" for value in values]
+
+
+def _whole(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
 
 
 def _efficiency(row: PaperRow) -> tuple[str, str]:
@@ -65,7 +69,7 @@ def as_html(report: Report) -> str:
         "model": here.model,
         "time": f"{here.time.median_ms:.1f} ms",
         "paper_time": f"{paper.time_ms:.1f} ms",
-        "memory": f"{here.memory.total_mib:.0f} MiB",
+        "memory": f"{_whole(here.memory.total_mib)} MiB",
         "memory_kind": here.memory.kind,
         "paper_memory": f"{paper.memory_mib:.0f} MiB",
         "pckh": _percent([here.pckh["Total"]])[0],

@@ -145,9 +145,9 @@ def answer(estimate: Estimate, info: EngineInfo) -> dict[str, Any]:
 
 
 def _person(person: Person, names: Sequence[str]) -> dict[str, Any]:
-    rows = zip(
-        names, person.joints.round(4).tolist(), person.confidence.tolist(), person.std.round(4).tolist(), strict=True
-    )
+    std = person.std.round(4)
+    std[:, 2][std[:, 2] == -90] = 90  # the same axis: an angle just above -90 was rounded
+    rows = zip(names, person.joints.round(4).tolist(), person.confidence.tolist(), std.tolist(), strict=True)
     told = {
         "box": [person.box.x, person.box.y, person.box.width, person.box.height],
         "whole_image": person.whole_image,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from models.contract import variant
+from models.contract import VARIANTS, variant
 from service.cpus import has_native_bf16
 from service.problems import StartupError
 from service.settings import Settings
@@ -56,11 +56,17 @@ def open_session(settings: Settings, threads: int) -> tuple[Plan, Any]:
     """The first plan that onnxruntime really follows, and its session.
 
     Raises:
-        StartupError: There is not exactly one runtime or no model file, or nothing installed does what was asked for.
+        StartupError: There is not exactly one runtime or no float model file, or nothing installed does what was asked.
     """
     check_runtimes()
     if not settings.model.is_file():
         raise StartupError(f"there is no model file at {settings.model}; DSNT_POSE_MODEL or --model names one")
+    for precision in VARIANTS:
+        if settings.model.stem.endswith(f"-{precision}"):
+            raise StartupError(
+                f"{settings.model} is the {precision} file of a model: name the float file beside it, and {precision} "
+                f"by DSNT_POSE_PRECISION or --precision"
+            )
     import onnxruntime as ort  # noqa: PLC0415 - half a second, and `predict --help` needs none of it
 
     installed = [name for name, long_name in PROVIDERS.items() if long_name in ort.get_available_providers()]

@@ -276,7 +276,7 @@ def test_a_dying_thread_answers_all_who_wait(batcher: Batcher, engine: StandIn) 
 
 def test_an_engine_that_only_fails_is_noticed_and_one_good_run_clears_it(batcher: Batcher, engine: StandIn) -> None:
     engine.fails_on = lambda _: RuntimeError("bad")
-    for _ in range(5):  # each is tried twice: in its batch and alone
+    for _ in range(10):
         assert batcher.is_alive
         with pytest.raises(InferenceFailed):
             batcher.submit(crops(1), soon()).result(20)
@@ -284,6 +284,17 @@ def test_an_engine_that_only_fails_is_noticed_and_one_good_run_clears_it(batcher
     engine.fails_on = lambda _: None
     assert is_answer_to(batcher.submit(crops(1), soon()), crops(1))
     assert batcher.is_alive
+
+
+def test_the_rest_of_a_failed_request_is_dropped_and_counted(
+    batcher: Batcher, engine: StandIn, metrics: Metrics
+) -> None:
+    engine.fails_on = lambda images: RuntimeError("bad") if (images == 0).all((1, 2, 3)).any() else None
+    future = batcher.submit(np.concatenate([np.zeros((1, 224, 224, 3), np.uint8), crops(6)]), soon())
+    with pytest.raises(InferenceFailed):
+        future.result(20)
+    assert is_answer_to(batcher.submit(crops(1), soon()), crops(1))
+    assert metrics.registry.get_sample_value("pose_dropped_images_total", {"reason": "failed"}) == 3
 
 
 def test_a_batch_that_never_ends_is_noticed(engine: StandIn, metrics: Metrics) -> None:

@@ -87,6 +87,14 @@ def test_on_a_gpu_memory_is_the_devices(engine: StandIn) -> None:
     assert "NVML" in " ".join(report.notes)
 
 
+def test_memory_that_cannot_be_told_stays_empty(engine: StandIn) -> None:
+    engine.memory_bytes = lambda: float("nan")  # type: ignore[method-assign]
+    report = build_report(engine, [0.01], "now")
+    assert table(report)[-1][-1] == "- (100)"
+    assert "- MiB" in [words(element) for element in page(report).iter("strong")]
+    assert json.loads(as_json(report))["deployment"]["memory"]["total_mib"] is None
+
+
 def test_text_page_and_json_agree(report: Report) -> None:
     cells = table(report)
     assert [[words(cell) for cell in row] for row in page(report).iter("tr")] == cells

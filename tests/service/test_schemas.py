@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from models.crop import Box
+from models.crop import Box, Crop
 from service.engine import EngineInfo
 from service.estimator import STAGES_TOLD, Estimate, Person
 from service.images import prepare
@@ -24,3 +25,11 @@ def test_an_answer_is_the_document_that_is_promised(astronaut: bytes, boxes: tup
     )
     document = PoseAnswer.model_validate(found, strict=True)
     assert document.model_dump(exclude_none=True) == found
+
+
+def test_an_angle_that_rounds_to_the_other_end_of_its_axis_is_told_as_this_one() -> None:
+    std = np.tile([2.0, 1.0, -89.999994], (16, 1))
+    person = Person(Box(0, 0, 9, 9), False, Crop(0, 0, 9), np.zeros((16, 2)), np.zeros(16, np.float32), std, None)
+    estimate = Estimate(9, 9, (person,), dict.fromkeys(STAGES_TOLD, 0.0))
+    told = answer(estimate, EngineInfo("n", "1", "p", "q", 1, make_contract()))
+    assert told["people"][0]["joints"][0]["std"] == {"major": 2.0, "minor": 1.0, "angle": 90.0}

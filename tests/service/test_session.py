@@ -107,6 +107,12 @@ def test_a_precision_asked_for_is_used_or_an_error_that_says_why(installed: Any,
         plan(model=model, precision="int8")
 
 
+def test_a_variant_is_asked_for_by_its_precision_not_by_its_name(installed: Any, model: Path) -> None:
+    installed(openvino="openvino", cpu="cpu")
+    with pytest.raises(StartupError, match=r"model-int8\.onnx is the int8 file of a model: name the float file beside"):
+        plan(model=variant(model, "int8"))
+
+
 def test_a_missing_and_a_broken_file_are_refused(tmp_path: Path, model: Path) -> None:
     with pytest.raises(StartupError, match="there is no model file at"):
         plan(model=tmp_path / "none.onnx")
