@@ -18,6 +18,7 @@ class Admission:
     def __init__(self, images_per_second: Callable[[], float], deadline_seconds: float) -> None:
         self._images_per_second = images_per_second
         self._deadline_seconds = deadline_seconds
+        self._best_rate = 0.0
         self._lock = threading.Lock()
         self._admitted = 0
 
@@ -44,7 +45,8 @@ class Admission:
     def admit(self, images: int) -> Iterator[None]:
         """Hold permits for a request's images.
 
-        An idle service admits anything: a rate that slow runs have spoilt gets better by other runs only.
+        An idle service goes by the best rate that it has had, since one that slow runs have spoilt gets better by other
+        runs only, and admits a single image at any rate.
 
         Raises:
             Overloaded: The images could not be answered before the deadline.
@@ -60,8 +62,10 @@ class Admission:
 
     def _check(self, images: int) -> None:
         rate = self._images_per_second()
+        self._best_rate = max(self._best_rate, rate)
+        rate = rate if self._admitted else self._best_rate
         wait = (self._admitted + images) / rate if rate > 0 else 0.0
-        if wait > self._deadline_seconds and self._admitted:
+        if wait > self._deadline_seconds and (self._admitted or images > 1):
             raise Overloaded(
                 f"{self._admitted} images are under way and {images} more would take {wait:.1f} s; "
                 f"the limit is {self._deadline_seconds:g} s",

@@ -305,11 +305,13 @@ class Batcher:
                     estimates = self._run(image, part.request.heatmaps, batch.beside)
                     with self._changed:
                         part.request.add(index, estimates)
-            except Exception:
+            except Exception as error:
                 _log.exception("the network failed on an image")
                 with self._changed:
                     self._failures += 1
-                part.request.fail(InferenceFailed("the network failed on this photo; others are not affected"))
+                failure = InferenceFailed("the network failed on this photo; others are not affected")
+                failure.__cause__ = error
+                part.request.fail(failure)
 
     def _run(self, images: NDArray[np.uint8], heatmaps: bool, beside: int) -> Estimates:
         with self._changed:

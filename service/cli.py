@@ -138,8 +138,9 @@ def _serve(chosen: argparse.Namespace) -> int:
     except SystemExit:  # uvicorn's, when the runtime does not start
         if runtime.start_error is None:
             raise
-    if runtime.start_error:
-        raise StartupError(f"the service cannot start: {runtime.start_error}") from runtime.start_error
+    if error := runtime.start_error:
+        reason = error.__cause__ or error
+        raise StartupError(f"the service cannot start: {str(reason) or type(reason).__name__}") from error
     return 0
 
 

@@ -146,7 +146,7 @@ class Runtime:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process is worth keeping: false when a thread of the engine's is dead or hangs."""
+        """Whether the process is worth keeping: false when the engine hangs, is dead, or fails on every photo."""
         return self.estimator is None or self.estimator.batcher.is_alive
 
     @property

@@ -121,10 +121,10 @@ async def pose(request: Request) -> Response:
     with runtime.bodies.hold() as take:
         photo, options = await _read(request, runtime, take)
         estimate = await while_connected(request.receive, estimator.estimate(photo, options))
-    response = _encode(estimate, estimator, runtime)
+    response, size = _encode(estimate, estimator, runtime), len(photo)
 
     async def record() -> None:  # async, since starlette gives plain functions a thread
-        estimator.record(len(photo), estimate)
+        estimator.record(size, estimate)
 
     response.background = BackgroundTask(record)  # runs when the answer is on its way
     return response

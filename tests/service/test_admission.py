@@ -28,11 +28,24 @@ def test_permits_come_back_after_an_error() -> None:
     assert door.admitted_images == 0
 
 
-def test_an_idle_service_admits_anything_since_only_runs_can_tell_it_a_better_rate() -> None:
+def test_an_idle_service_admits_one_image_at_any_rate_but_not_more_than_it_can_answer() -> None:
     slow = Admission(lambda: 0.1, deadline_seconds=1)
-    with slow.admit(64), pytest.raises(Overloaded, match="64 images are under way and 1 more"), slow.admit(1):
+    with slow.admit(1):
         pass
-    with slow.admit(3):
+    with pytest.raises(Overloaded, match="0 images are under way and 2 more"), slow.admit(2):
+        pass
+
+
+def test_an_idle_service_goes_by_its_best_rate_since_only_runs_can_mend_a_spoilt_one() -> None:
+    rate = 10.0
+    door = Admission(lambda: rate, deadline_seconds=1)
+    with door.admit(10):
+        rate = 0.1
+        with pytest.raises(Overloaded, match="10 images are under way and 1 more would take 110"):
+            door.check()
+    with door.admit(10), pytest.raises(Overloaded), door.admit(1):
+        pass
+    with pytest.raises(Overloaded, match="0 images are under way and 11 more would take 1"), door.admit(11):
         pass
 
 
