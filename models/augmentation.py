@@ -2,14 +2,22 @@
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from models.crop import OUTSIDE_COLOUR, PIXEL_MEAN, PIXEL_STD
-from models.people import CONTEXT, SAME_COLOUR
+from models.dsnt import cell_centres
+from models.people import ABSENT, CONTEXT, SAME_COLOUR
 from models.skeleton import MIRROR
+
+# Of the four ends of a crop, left, upper, right, lower.
+_BELOW: Final = 3
+
+# A joint so far beyond an end, a twentieth of the crop's side, is certainly not shown: labels are not exact.
+_CERTAINLY: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,8 @@ class Augmentation:
         hidden: Share of the crops of which a square is hidden behind a piece of another crop, up to 0.35 sides wide.
         surrounded: Share of the crops in which a piece of another picture lies around this one, in half of them around
             its photo, in place of one colour.
+        ended: Share of the crops in which the photo ends before the crop does: one colour beyond, half of the time
+            below.
     """
 
     rotation_degrees: float = 30.0
@@ -41,6 +51,7 @@ class Augmentation:
     grey: float = 0.1
     hidden: float = 0.5
     surrounded: float = 0.8
+    ended: float = 0.3
 
     def __call__(
         self,
@@ -56,14 +67,14 @@ class Augmentation:
         Args:
             pictures: uint8 [N, S, S, 3], the nominal crop in the middle S / 1.5.
             joints: float32 [N, 16, 2], normalised to the nominal crop.
-            weights: float32 [N, 16], 0 where a joint is not labelled.
+            weights: float32 [N, 16], as `People` has them.
             crop_size: Side of the crops, in pixels.
             generator: Of the device that holds the pictures.
             lead_px: How far right and down of where the joints say the pictures are cut, in crop pixels.
 
         Returns:
-            The network's input float32 [N, 3, crop_size, crop_size]; joints normalised to the new crops; weights, 0
-            for joints that left the crop.
+            The network's input float32 [N, 3, crop_size, crop_size]; joints normalised to the new crops; weights,
+            `ABSENT` for joints that are no longer shown and 0 for those at the very edge.
         """
         crop_to_nominal, mirrored = self._affine(len(pictures), pictures.device, generator)
         images = self._coloured(pictures, generator)
@@ -75,7 +86,12 @@ class Augmentation:
         crops = self._surround(crops, images, _outside_photo(pictures), grid, generator)
         crops = self._hide(crops, generator)
         joints, weights = _transformed(joints, weights, crop_to_nominal, mirrored)
-        return crops, joints, weights
+        ends = self._ends(len(crops), crops.device, generator)
+        crops = _end(crops, ends)
+        # How far joints lie beyond the nearest end, in normalised units; negative inside.
+        beyond = torch.cat([ends[:, None, :2] - joints, joints - ends[:, None, 2:]], 2).amax(2)
+        weights = torch.where((weights > 0) & (beyond > _CERTAINLY), ABSENT, weights)
+        return crops, joints, torch.where((weights > 0) & (beyond > 0), 0, weights)
 
     def _affine(self, count: int, device: torch.device, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Maps [N, 2, 3] from normalised crop to normalised nominal coordinates, and who is mirrored, [N]."""
@@ -132,6 +148,22 @@ class Augmentation:
         inside_x, inside_y = ((places - centre).abs() < half for centre in (random[0], random[1]))
         return torch.where(inside_y[:, None, :, None] & inside_x[:, None, None, :], images.roll(1, 0), images)
 
+    def _ends(self, count: int, device: torch.device, generator: torch.Generator) -> Tensor:
+        """Left, upper, right and lower end of what each crop shows, normalised to the crop, [N, 4]."""
+        random = torch.rand((3, count), device=device, generator=generator)
+        side = (6 * random[0]).long().clamp(max=_BELOW)  # half of the time below: photos often end at the hips
+        ends = torch.tensor([-1.0, -1.0, 1.0, 1.0], device=device)
+        moved = F.one_hot(side, len(ends)) * (1.2 * random[1] * (random[2] < self.ended))[:, None]
+        return ends * (1 - moved)
+
+
+def _end(images: Tensor, ends: Tensor) -> Tensor:
+    """Images [N, 3, h, w] that have one colour beyond their `ends` [N, 4]."""
+    x, y = (cell_centres(cells, images.device) for cells in (images.shape[-1], images.shape[-2]))
+    left, upper, right, lower = ends.T[:, :, None]
+    shown_x, shown_y = (left < x) & (x < right), (upper < y) & (y < lower)
+    return torch.where(shown_y[:, None, :, None] & shown_x[:, None, None, :], images, 0)
+
 
 def _sampled(images: Tensor, grid: Tensor, crop_to_nominal: Tensor) -> Tensor:
     """Crops of pictures [N, 3, S, S]; those that shrink theirs are taken from its half, so that nothing aliases."""
@@ -171,4 +203,4 @@ def _transformed(joints: Tensor, weights: Tensor, crop_to_nominal: Tensor, mirro
     )
     joints = joints.gather(1, swapped[:, :, None].expand(-1, -1, 2))
     weights = weights.gather(1, swapped)
-    return joints, weights * (joints.abs() < 1).all(-1)
+    return joints, weights

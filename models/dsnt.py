@@ -3,7 +3,7 @@
 Equations and tables are those of Nibali et al. 2018 (arXiv 1801.07372). The module needs nothing else of this project
 and can be taken out as it is.
 
-At inference the heatmap is reduced to its main mode first (`main_mode`), which is not the paper's.
+Not the paper's are `main_mode`, to which heatmaps are reduced at inference, and `absence_loss`.
 
 Shapes: unnormalised maps Z and heatmaps H are [..., m, n], m rows and n columns; coordinates are [..., 2], x then y,
 normalised so that (-1, -1) is the map's top-left corner and (1, 1) its bottom-right. Everything after the activation
@@ -109,8 +109,9 @@ def main_mode(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         that sum [N, joints], the mode's share of the mass.
     """
     heatmaps = heatmaps.float()
-    mass = F.avg_pool2d(heatmaps, 3, stride=1, padding=1)
-    is_highest = (mass == mass.amax((-2, -1), keepdim=True)).float()
+    mass = F.avg_pool2d(heatmaps, 3, stride=1, padding=1).flatten(-2)
+    highest = mass.argmax(-1, keepdim=True)  # the first of several: a flat map is not all one mode
+    is_highest = (torch.arange(mass.shape[-1], device=mass.device) == highest).float().view(heatmaps.shape)
     mode = heatmaps * F.max_pool2d(is_highest, 2 * _REACH_CELLS + 1, stride=1, padding=_REACH_CELLS)
     share = mode.sum((-2, -1))
     return mode / share[..., None, None], share
@@ -155,10 +156,7 @@ def kl_regulariser(heatmaps: Tensor, targets: Tensor, sigma_px: float) -> Tensor
 
 def js_regulariser(heatmaps: Tensor, targets: Tensor, sigma_px: float) -> Tensor:
     """Equation 6 with the Jensen-Shannon divergence to a Gaussian at the target, natural logarithm, [...]."""
-    heatmaps = heatmaps.float()
-    target = gaussian(targets, heatmaps.shape[-2], heatmaps.shape[-1], sigma_px)
-    middle = (heatmaps + target) / 2
-    return (_kl(heatmaps, middle) + _kl(target, middle)) / 2
+    return _js(heatmaps.float(), gaussian(targets, heatmaps.shape[-2], heatmaps.shape[-1], sigma_px))
 
 
 Regulariser = Callable[[Tensor, Tensor, float], Tensor]
@@ -197,6 +195,15 @@ def joint_losses(
     return losses
 
 
+def absence_loss(heatmaps: Tensor) -> Tensor:
+    """Jensen-Shannon divergence to a flat map, natural logarithm, [...]: for joints that the picture does not show.
+
+    DSNT has no way to say that a joint is not there. A map taught to be flat then has no mode that holds much of it.
+    """
+    rows, columns = heatmaps.shape[-2:]
+    return _js(heatmaps.float(), torch.full_like(heatmaps, 1 / (rows * columns), dtype=torch.float32))
+
+
 def masked_mean(losses: Tensor, weights: Tensor) -> Tensor:
     """Mean over labelled joints.
 
@@ -218,6 +225,11 @@ def _marginals(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     """Sums over rows [..., n] and over columns [..., m], in float32."""
     heatmaps = heatmaps.float()
     return heatmaps.sum(-2), heatmaps.sum(-1)
+
+
+def _js(p: Tensor, q: Tensor) -> Tensor:
+    middle = (p + q) / 2
+    return (_kl(p, middle) + _kl(q, middle)) / 2
 
 
 def _kl(p: Tensor, q: Tensor) -> Tensor:

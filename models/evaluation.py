@@ -181,6 +181,7 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--truths", type=Path, help="detections_our_format.mat, to score published predictions")
     parser.add_argument("--against", help="another model, compared with the first on the same people")
     parser.add_argument("--share", type=float, help="place people in larger photos, as this share of their side")
+    parser.add_argument("--seed", type=int, default=0, help="of their places, with --share")
     parser.add_argument("--without-boxes", action="store_true", help="do not tell the service where people are")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
@@ -199,7 +200,7 @@ def _people(options: argparse.Namespace) -> list[Person]:
     if options.mpii:
         return read_annotated_people(options.mpii, options.images)
     people = [p for p in read_people(options.data, [options.pack]) if options.source in (None, p.source)]
-    return scenes(people, options.share) if options.share else people
+    return scenes(people, options.share, options.seed) if options.share else people
 
 
 def _print(found: dict[str, Accuracy], as_json: bool) -> None:

@@ -1,7 +1,14 @@
 """The people pack: photographed people with their joints, read into memory for training and evaluation.
 
-A pack is a pair of files, `NAME.tar` with pictures and `NAME.jsonl.gz` with one person a line. Every picture is a
-square around its person, 1.5 times the nominal crop, so that rotation and scaling have material.
+A pack is a pair of files, `NAME.tar` with pictures and `NAME.jsonl.gz` with one person a line:
+
+    {"id": "mpii_1", "source": "mpii", "file": "1.jpg", "size": 300, "box": [80, 50, 120, 160],
+     "joints": [[x, y, v], ... 16 in the order of `skeleton.JOINTS`], "head_size": 21.3}
+
+Lengths are picture pixels; v is 0 for a joint without label, 1 for a hidden one, else 2; the head size is PCKh's, or
+null. Every picture is a square around its person, 1.5 times the nominal crop (which is 1.25 times the box's longer
+side), so that rotation and scaling have material. `train-*` are for training; `dev` needs people of source "mpii" with
+a head size.
 """
 
 import gzip
@@ -26,6 +33,9 @@ from models.skeleton import JOINTS, LOWER_BODY, UPPER_BODY
 
 CONTEXT: Final = 1.5
 """Side of a picture in units of its nominal crop."""
+
+ABSENT: Final = -1.0
+"""Weight of a joint that the picture does not show."""
 
 SAME_COLOUR: Final = 6
 """How far compression changes the colour of what lies outside a photo, in levels of a channel."""
@@ -79,12 +89,21 @@ class Person:
         window = (x, y, x + crop.side, y + crop.side)
         return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR, window))
 
-    def half(self, upper: bool) -> Self:
-        """The same person with a box around the labelled joints above or below the hips only."""
+    def half(self, upper: bool, ends: bool) -> Self:
+        """The same person with a box around the labelled joints above or below the hips only.
+
+        Args:
+            upper: Which of the two.
+            ends: Whether the photo ends with the box, towards the other half.
+        """
         chosen = np.isin(np.arange(len(JOINTS)), UPPER_BODY if upper else LOWER_BODY) & self.labelled
         joints = self.joints[chosen] if chosen.any() else self.joints
         low, high = joints.min(0), joints.max(0)
-        return replace(self, box=Box(*low.tolist(), *np.maximum(high - low, self.size / 10).tolist()))
+        box = Box(*low.tolist(), *np.maximum(high - low, self.size / 10).tolist())
+        if not ends:
+            return replace(self, box=box)
+        end = round(box.y + box.height) if upper else round(box.y)
+        return replace(self, box=box, picture=_covered(self.picture, *((end, self.size) if upper else (0, end))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +113,8 @@ class People:
     Attributes:
         pictures: uint8 [people, S, S, 3], the nominal crop in the middle S / 1.5.
         joints: float32 [people, 16, 2], normalised to the nominal crop.
-        weights: float32 [people, 16], how far each label is trusted; 0 where there is none.
+        weights: float32 [people, 16], how far each label is trusted; 0 where there is none, `ABSENT` where that is
+            because the picture does not show the joint.
         head_sizes: float32 [people], PCKh's unit in the units of `joints`; nan where it is not known.
         sources: Data set of each person.
     """
@@ -154,7 +174,11 @@ def load_people(people: Sequence[Person], weights: NDArray[np.float32] | None, c
         for _ in pool.map(decode, range(len(people))):
             pass
     joints = np.stack([person.crop.from_photo(person.joints) for person in people])
-    trusted = np.stack([person.labelled for person in people]) if weights is None else weights
+    labelled = np.stack([person.labelled for person in people])
+    trusted = labelled.astype(np.float32) if weights is None else weights
+    # MPII's experts mark hidden joints too: they left out what the picture does not show.
+    complete = np.array([person.source == "mpii" for person in people])
+    trusted = np.where(complete[:, None] & ~labelled, ABSENT, trusted)
     return People(
         pictures,
         torch.from_numpy(joints.astype(np.float32)),
@@ -178,14 +202,28 @@ def nominal_crops(people: People, lead_px: int = 0) -> Tensor:
 
 
 def half_bodies(people: Sequence[Person]) -> list[Person]:
-    """Every second person with a box around upper or lower body in turn: what is outside the crop is to be doubted."""
-    return [person.half(upper=index % 4 == 0) for index, person in enumerate(people) if index % 2 == 0]
+    """Every second person with a box around upper or lower body in turn, and again where the photo ends there.
+
+    What is outside the crop or the photo is to be doubted.
+    """
+    some = [(person, index % 4 == 0) for index, person in enumerate(people) if index % 2 == 0]
+    return [person.half(upper, ends) for ends in (False, True) for person, upper in some]
 
 
 def person_folds(people: Sequence[Person], folds: int = 5) -> NDArray[np.int_]:
     """Fold [people] of a cross-validation for each person, the same for all views of one."""
     _, same = np.unique([person.id for person in people], return_inverse=True)
     return np.asarray(same % folds)
+
+
+def _covered(picture: bytes, begin: int, end: int) -> bytes:
+    """A picture with the outside colour from one row to another."""
+    with Image.open(io.BytesIO(picture)) as image:
+        covered = image.convert("RGB")
+    covered.paste(OUTSIDE_COLOUR, (0, max(0, begin), covered.width, end))
+    encoded = io.BytesIO()
+    covered.save(encoded, "PNG", compress_level=1)
+    return encoded.getvalue()
 
 
 def _person(line: dict[str, object], pictures: dict[str, bytes]) -> Person:

@@ -22,11 +22,11 @@ from tqdm import tqdm
 
 from models.augmentation import Augmentation
 from models.checkpoint import load_weights, read_checkpoint, save_checkpoint
-from models.dsnt import HEATMAP_ACTIVATIONS, REGULARISERS, joint_losses, masked_mean
+from models.dsnt import HEATMAP_ACTIVATIONS, REGULARISERS, absence_loss, joint_losses, masked_mean
 from models.metrics import Accuracy, pckh
 from models.network import PoseNetwork, normalise
 from models.opinions import corrected_labels, read_opinions
-from models.people import DEVELOPMENT, People, load_people, nominal_crops, read_people, training_packs
+from models.people import ABSENT, DEVELOPMENT, People, load_people, nominal_crops, read_people, training_packs
 
 SOURCE_SHARES: Final = {"mpii": 2.5, "lsp": 2.0, "coco": 1.5, "lspet": 1.0, "stanford40": 1.0}
 """How often a person of each data set is drawn, relative to one of LSPET: better labels more often."""
@@ -71,12 +71,19 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
         type=Stage.parse,
         nargs="+",
         default=[Stage(128, 16, 80_000), Stage(192, 16, 60_000), Stage(224, 8, 12_000)],
+        metavar="SIZE/STRIDE:CROPS",
+        help="parts of the run; left out: 128/16:80000 192/16:60000 224/8:12000",
     )
-    add("--depth", type=int, default=50, help="depth of the ResNet")
-    add("--activation", choices=HEATMAP_ACTIVATIONS, default="softmax", help="heatmap activation (paper, Table 2)")
+    add("--depth", type=int, default=50, help="depth of the ResNet; evaluation and export know 50 only")
+    add(
+        "--activation",
+        choices=HEATMAP_ACTIVATIONS,
+        default="softmax",
+        help="paper, Table 2; evaluation and export know softmax only",
+    )
     add("--regulariser", choices=REGULARISERS, default="js", help="paper, Table 3; none is DSNT, js is DSNTr")
     add("--sigma", type=float, default=8.0, help="the regulariser's sigma, input pixels: one cell of a 28 x 28 map")
-    add("--weight", type=float, default=1.0, help="the regulariser's weight lambda")
+    add("--weight", type=float, default=1.0, help="the regulariser's weight lambda; of absent joints too")
     add("--rate", type=float, default=4e-4, help="largest learning rate")
     add("--head-rate", type=float, default=10.0, help="learning rate of the heatmap convolution, times the others'")
     add("--weight-decay", type=float, default=0.01)
@@ -199,7 +206,9 @@ class Run:
             heatmaps = self.network(images.contiguous(memory_format=torch.channels_last)).heatmaps
         sigma_cells = options.sigma * heatmaps.shape[-1] / images.shape[-1]
         losses = joint_losses(heatmaps, joints, REGULARISERS[options.regulariser], sigma_cells, options.weight)
-        loss = masked_mean(losses, weights)
+        absent = weights == ABSENT
+        losses = torch.where(absent, options.weight * absence_loss(heatmaps), losses)
+        loss = masked_mean(losses, torch.where(absent, 1, weights))
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)

@@ -3,16 +3,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.augmentation import Augmentation
 from models.crop import OUTSIDE_COLOUR
 from models.network import normalise
-from models.people import load_people, nominal_crops, read_people
+from models.people import ABSENT, load_people, nominal_crops, read_people
 from models.skeleton import MIRROR
 
-PLAIN_COLOURS = Augmentation(gain=0, brightness=0, grey=0, hidden=0, surrounded=0)
+PLAIN_COLOURS = Augmentation(gain=0, brightness=0, grey=0, hidden=0, surrounded=0, ended=0)
 STILL = replace(PLAIN_COLOURS, rotation_degrees=0, scale_octaves=0, shift=0, loose=0)
 
 
@@ -40,7 +41,7 @@ def test_joints_move_with_the_picture(seed: int, lead_px: float) -> None:
             mass = bright[index].sum()
             found = torch.stack([(bright[index].sum(0) * axis).sum(), (bright[index].sum(1) * axis).sum()]) / mass
             assert ((found + 2 * lead_px / 128 - moved[index, 0]) * 64).abs().max() < 0.6
-        assert weights[index].bool().all() == bool((moved[index].abs() < 1).all())
+        assert (weights[index] > 0).all() == (moved[index].abs() < 1).all()
 
 
 def test_mirrored_crops_exchange_left_and_right() -> None:
@@ -72,7 +73,7 @@ def test_loose_crops_show_people_small_and_in_part(pack: Path) -> None:
     _, moved, weights = loose(pictures, joints, torch.ones(256, 16), 64, torch.Generator().manual_seed(0))
     size = (moved[:, 1] - moved[:, 0]).abs()[:, 1]
     assert size.min() < 0.4 and size.max() > 1.8
-    assert 0.3 < weights.mean() < 0.95
+    assert 0.3 < (weights > 0).float().mean() < 0.95
 
 
 def test_the_same_seed_gives_the_same_crops(pack: Path) -> None:
@@ -88,9 +89,30 @@ def test_outside_the_picture_is_the_outside_colour() -> None:
     far = replace(STILL, shift=5.0)
     white = torch.full((16, 96, 96, 3), 255, dtype=torch.uint8)
     images, _, weights = far(white, torch.zeros(16, 16, 2), torch.ones(16, 16), 64, torch.Generator().manual_seed(0))
-    gone = weights.sum(1) == 0
+    gone = (weights == ABSENT).all(1)
     assert gone.any()
     assert images[gone].amin() == pytest.approx(0, abs=1e-6)
+
+
+def test_where_the_photo_ends_nothing_is_shown_and_joints_are_absent() -> None:
+    ended = replace(STILL, ended=1)
+    white = torch.full((96, 96, 96, 3), 255, dtype=torch.uint8)
+    joints = torch.linspace(-0.95, 0.95, 16)[:, None].expand(96, 16, 2)
+    weights = torch.ones(96, 16)
+    weights[:, 7] = 0
+    images, moved, weights = ended(white, joints, weights, 64, torch.Generator().manual_seed(0))
+    shown = images[:, 0] > 0
+    rows, columns = shown.any(2).float().mean(1), shown.any(1).float().mean(1)
+    assert (torch.maximum(rows, columns) == 1).all()  # one end each
+    assert torch.minimum(rows, columns).min() < 0.5
+    near = F.max_pool2d(shown[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0  # a pixel may be half shown
+    for index in range(96):
+        x, y = ((moved[index] + 1) * 32).long().T
+        beyond = ~near[index, y, x]
+        assert (weights[index][beyond] <= 0).all()
+        assert beyond[weights[index] == ABSENT].all()
+        assert (weights[index][beyond] == 0).sum() <= 2  # one at the very end, one that had no label
+    assert (weights[:, [7, 8]] == 0).sum() > 96 / 2  # one of them by mirroring
 
 
 def test_surrounded_pictures_lie_over_a_corner_of_their_neighbour() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.crop import OUTSIDE_COLOUR, Box
-from models.people import half_bodies, load_people, nominal_crops, person_folds, read_people, training_packs
+from models.people import ABSENT, half_bodies, load_people, nominal_crops, person_folds, read_people, training_packs
 from models.skeleton import LOWER_BODY, UPPER_BODY
 
 
@@ -44,6 +44,12 @@ def test_unknown_head_sizes_are_nan_and_known_ones_normalised(pack: Path) -> Non
     assert heads[0].item() == pytest.approx(2 * 6 / persons[0].crop.side)
 
 
+def test_what_mpii_does_not_label_is_absent(pack: Path) -> None:
+    persons = [replace(person, labelled=np.arange(16) != 3) for person in read_people(pack, training_packs(pack))]
+    for person, weights in zip(persons, load_people(persons, None, 64).weights, strict=True):
+        assert weights.tolist() == [1.0] * 3 + [ABSENT if person.source == "mpii" else 0.0] + [1.0] * 12
+
+
 def test_leading_crops_are_cut_further_right_and_down(pack: Path) -> None:
     people = load_people(list(read_people(pack, ["dev"])), None, 64)
     assert torch.equal(nominal_crops(people, 4)[:, :-4, :-4], nominal_crops(people)[:, 4:, 4:])
@@ -72,16 +78,28 @@ def test_a_cut_reaches_outside_the_picture(pack: Path) -> None:
 def test_half_bodies_hold_the_joints_of_their_half(pack: Path) -> None:
     person = next(iter(read_people(pack, ["dev"])))
     for upper, joints in ((True, UPPER_BODY), (False, LOWER_BODY)):
-        half = person.half(upper)
+        half = person.half(upper, ends=False)
+        assert half.picture == person.picture
         seen = (np.abs(half.crop.from_photo(half.joints)) < 1).all(-1)
         assert seen[list(joints)].all()
         assert not seen.all()
 
 
+def test_the_photo_of_a_half_body_may_end_with_its_box(pack: Path) -> None:
+    person = next(iter(read_people(pack, ["dev"])))
+    for upper in (True, False):
+        half = person.half(upper, ends=True)
+        rows = np.arange(person.size)
+        beyond = rows >= round(half.box.y + half.box.height) if upper else rows < round(half.box.y)
+        picture = half.decode(half.size)
+        assert (picture[beyond] == OUTSIDE_COLOUR).all()
+        assert np.array_equal(picture[~beyond], person.decode(person.size)[~beyond])
+
+
 def test_half_bodies_and_folds_go_by_person(pack: Path) -> None:
     people = list(read_people(pack, ["dev"]))
     halves = half_bodies(people)
-    assert [half.id for half in halves] == [person.id for person in people[::2]]
+    assert [half.id for half in halves] == 2 * [person.id for person in people[::2]]
     folds = person_folds([*people, *halves], folds=3)
-    assert folds[: len(people)][::2].tolist() == folds[len(people) :].tolist()
+    assert 2 * folds[: len(people)][::2].tolist() == folds[len(people) :].tolist()
     assert set(folds.tolist()) == {0, 1, 2}

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from models.checkpoint import load_weights, read_checkpoint
+from models.dsnt import absence_loss, joint_losses
 from models.network import PoseNetwork
-from models.training import Stage, freeze, lead_px, learning_rate, parameter_groups, parse_options, train
+from models.people import ABSENT
+from models.training import Run, Stage, autocast, freeze, lead_px, learning_rate, parameter_groups, parse_options, train
 
 
 def options(pack: Path, out: Path, stages: list[str], *more: str) -> list[str]:
@@ -80,3 +82,19 @@ def test_stages_are_read_and_others_refused() -> None:
     assert Stage.parse("128/16:60000") == Stage(128, 16, 60_000)
     with pytest.raises(SystemExit):
         parse_options(["--data", "x", "--out", "y", "--stages", "128:60000"])
+
+
+def test_absent_joints_are_to_have_flat_maps_and_unlabelled_ones_count_nothing(pack: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    run = Run.begin(parse_options(options(pack, tmp_path, ["64/16:24"])))
+    images, joints = torch.randn(2, 3, 64, 64), torch.rand(2, 16, 2) - 0.5
+    run.network.eval()
+    with torch.no_grad(), autocast("cpu"):
+        heatmaps = run.network(images).heatmaps
+    there, absent = joint_losses(heatmaps, joints, sigma_px=0.5), absence_loss(heatmaps)
+    for value, losses in ((1.0, there), (ABSENT, absent)):
+        weights = torch.full((2, 16), value)
+        weights[0, 5:] = 0
+        counted = torch.cat([losses[0, :5], losses[1]])
+        run.step(images, joints, weights, rate=0.0)
+        assert run.losses[-1] == pytest.approx(counted.mean().item(), rel=1e-4)
