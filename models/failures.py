@@ -25,6 +25,7 @@ from models.skeleton import JOINTS, LIMBS
 _SIDES: Final = {"left": "#ff0096", "right": "#0091ff"}
 _MIDDLE: Final = "#ffffff"
 _FAINTEST: Final = 0.25
+_LEAST: Final = 0.1  # confidence below which nothing is drawn
 _PANEL_PX: Final = 300
 
 
@@ -65,8 +66,8 @@ def draw(axes: Axes, person: Person, joints: NDArray[np.floating], confidence: N
     box = person.box
     axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, fill=False, color="0.8", linestyle=":"))
     for a, b in LIMBS:
-        faint = max(_FAINTEST, min(confidence[a], confidence[b]))
-        axes.plot(*joints[[a, b]].T, color=_colour((a, b)), alpha=faint, linewidth=3)
+        if (least := min(confidence[a], confidence[b])) >= _LEAST:
+            axes.plot(*joints[[a, b]].T, color=_colour((a, b)), alpha=max(_FAINTEST, least), linewidth=3)
     axes.set(xlim=(0, person.size), ylim=(person.size, 0))
     axes.axis("off")
 

@@ -17,11 +17,13 @@ RIGHT: Final = (0, 145, 255)
 MIDDLE: Final = (255, 255, 255)
 """Colour of spine and head."""
 
-_FAINTEST: Final = 90  # of 255: a joint that is surely wrong is still to be seen
+_FAINTEST: Final = 90  # of 255: a doubtful joint is still to be seen
+_LEAST: Final = 0.1
+"""Confidence below which a joint is not drawn: most of these are not in the photo."""
 
 
 def overlay(photo: Image.Image, estimate: Estimate) -> Image.Image:
-    """A copy of an RGB photo with every person's limbs and joints; the less confident, the fainter."""
+    """A copy of an RGB photo with people's limbs and joints: the less confident the fainter, and the least not."""
     drawn = photo.copy()
     canvas = ImageDraw.Draw(drawn, "RGBA")
     width = max(1, round(max(photo.size) / 150))
@@ -33,11 +35,11 @@ def overlay(photo: Image.Image, estimate: Estimate) -> Image.Image:
 def _draw_person(canvas: ImageDraw.ImageDraw, person: Person, width: int) -> None:
     points = [(float(x), float(y)) for x, y in person.joints]
     for a, b in LIMBS:
-        colour = _colour((a, b), min(person.confidence[a], person.confidence[b]))
-        canvas.line([points[a], points[b]], fill=colour, width=width)
-    for joint, (x, y) in enumerate(points):
-        ellipse = (x - width, y - width, x + width, y + width)
-        canvas.ellipse(ellipse, fill=_colour((joint,), person.confidence[joint]))
+        if (confidence := min(person.confidence[a], person.confidence[b])) >= _LEAST:
+            canvas.line([points[a], points[b]], fill=_colour((a, b), confidence), width=width)
+    for joint, ((x, y), confidence) in enumerate(zip(points, person.confidence, strict=True)):
+        if confidence >= _LEAST:
+            canvas.ellipse((x - width, y - width, x + width, y + width), fill=_colour((joint,), confidence))
 
 
 def _colour(joints: Sequence[int], confidence: float) -> tuple[int, int, int, int]:

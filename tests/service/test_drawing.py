@@ -26,7 +26,11 @@ def test_left_and_right_have_their_own_colours() -> None:
 
 
 def test_the_less_confident_the_fainter() -> None:
-    assert draw(1.0).max() > draw(0.5).max() > draw(0.0).max() > 0
+    assert draw(1.0).max() > draw(0.5).max() > draw(0.15).max() > 0
+
+
+def test_what_is_hardly_in_the_photo_is_not_drawn() -> None:
+    assert draw(0.05).max() == 0
 
 
 def test_the_photo_itself_is_left_alone() -> None:
