@@ -61,12 +61,15 @@ def calibrate(people: list[Person], estimates: Estimates) -> tuple[Calibration, 
     """
     assert estimates.features is not None  # a network gives them
     right, known = right_by_half_a_head(people, estimates.joints)
-    held_out = cross_validated(estimates.features, right, known, person_folds(people))[known]
-    error = expected_calibration_error(held_out, right[known])
-    lowest, highest = fifths(held_out, right[known])
+    confidence = cross_validated(estimates.features, right, known, person_folds(people))
+    error = expected_calibration_error(confidence[known], right[known])
+    lowest, highest = fifths(confidence[known], right[known])
+    outside = np.stack([(np.abs(each.crop.from_photo(each.joints)) > 1).any(-1) for each in people])
+    unseen = confidence[known & outside]
     print(
         f"confidence of people left out: expected calibration error {error:.3f}; "
-        f"wrong in the lowest fifth {lowest:.1%}, in the highest {highest:.1%}"
+        f"wrong in the lowest fifth {lowest:.1%}, in the highest {highest:.1%}; "
+        f"of joints outside the crop {unseen.mean():.2f}, above 0.5 for {(unseen > 0.5).mean():.1%}"
     )
     calibration = fit(estimates.features, right, known)
     metadata = calibration.to_metadata("development people of the pack, with half bodies", int(known.sum()))

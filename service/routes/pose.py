@@ -20,7 +20,7 @@ from service.schemas import PoseAnswer, PoseRequest, Problem, answer
 _BOXES: Final = "People's boxes, `x,y,width,height` in photo pixels, separated by `;`. Left out: the whole photo."
 _HEATMAPS: Final = "Whether the answer carries the heatmaps."
 _FLIP: Final = (
-    "Look at each crop's mirror image too and average both: twice the work, and with this model no more accurate."
+    "Look at each crop's mirror image too and average both: twice the work, and with this model hardly more accurate."
 )
 _REFINE: Final = (
     "Find the person in a first pass, then look closer, up to twice. On by default without boxes, off with them."
