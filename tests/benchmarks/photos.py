@@ -34,7 +34,7 @@ class Photo:
     def call(self) -> Call:
         """The request to our service."""
         boxes = ";".join(f"{box.x:g},{box.y:g},{box.width:g},{box.height:g}" for box in self.boxes)
-        return Call(f"/pose?boxes={boxes}" if boxes else "/pose", self.data)
+        return Call(f"/pose?boxes={boxes}" if boxes else "/pose?refine=false", self.data)
 
 
 @cache
@@ -50,7 +50,7 @@ def large_photo() -> Photo:
 
 
 def whole(photo: Photo) -> Photo:
-    """The same photo without its box."""
+    """The same photo without its box, looked at once: whether a closer look is taken may depend on the size."""
     return Photo(photo.name.replace("a box", "whole"), photo.data, ())
 
 
