@@ -166,6 +166,6 @@ def test_joints_of_a_12_megapixel_photo_do_not_depend_on_its_reduction(astronaut
     engine = OnnxEngine(Settings())
     found, wanted = engine.run(reduced.pixels), engine.run(full[None])
     moved = np.linalg.norm(found.coordinates - wanted.coordinates, axis=-1) * 112
-    in_the_picture = wanted.confidence > 0.4
-    assert in_the_picture.sum() >= 6
-    assert moved[in_the_picture].max() < 1
+    sure = wanted.confidence >= 0.5  # others may lie in either of two places, and change between them
+    assert sure.sum() >= 6
+    assert moved[sure].max() < 1
