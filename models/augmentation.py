@@ -202,5 +202,4 @@ def _transformed(joints: Tensor, weights: Tensor, crop_to_nominal: Tensor, mirro
         torch.arange(joints.shape[1], device=joints.device),
     )
     joints = joints.gather(1, swapped[:, :, None].expand(-1, -1, 2))
-    weights = weights.gather(1, swapped)
-    return joints, weights
+    return joints, weights.gather(1, swapped)

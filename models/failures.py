@@ -66,8 +66,8 @@ def draw(axes: Axes, person: Person, joints: NDArray[np.floating], confidence: N
     box = person.box
     axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, fill=False, color="0.8", linestyle=":"))
     for a, b in LIMBS:
-        if (least := min(confidence[a], confidence[b])) >= _LEAST:
-            axes.plot(*joints[[a, b]].T, color=_colour((a, b)), alpha=max(_FAINTEST, least), linewidth=3)
+        if (weaker := min(confidence[a], confidence[b])) >= _LEAST:
+            axes.plot(*joints[[a, b]].T, color=_colour((a, b)), alpha=max(_FAINTEST, weaker), linewidth=3)
     axes.set(xlim=(0, person.size), ylim=(person.size, 0))
     axes.axis("off")
 

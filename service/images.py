@@ -103,19 +103,19 @@ def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int, keep: Keep | Non
     whole = (Box(0, 0, file.width, file.height), Crop.whole(file.width, file.height))
     people = tuple((box, Crop.around(box)) for box in boxes) or (whole,)
     photo = file.decode(_needed_px([crop for _, crop in people]) / (2 if keep else 1))
-    is_kept = keep is not None and keep(photo)
-    return _cut_out(photo, people, time.perf_counter() - start, is_kept)
+    kept = photo if keep and keep(photo) else None
+    return _cut_out(photo, people, time.perf_counter() - start, kept)
 
 
 def recut(data: bytes, prepared: Prepared, crops: Sequence[Crop], max_pixels: int, keep: Keep) -> Prepared:
     """The same people with other crops, one for each; a photo that was not kept, or too coarsely, is decoded again."""
-    start, photo = time.perf_counter(), prepared.photo
-    is_kept = photo is not None
+    start = time.perf_counter()
+    photo = kept = prepared.photo
     if photo is None or photo.reduction > max(1.0, _needed_px(crops) / SHARP_PX):
         photo = PhotoFile.open(data, max_pixels).decode(_needed_px(crops))
-        is_kept = keep(photo)
+        kept = photo if keep(photo) else None
     people = tuple((box, crop) for (box, _), crop in zip(prepared.people, crops, strict=True))
-    return _cut_out(photo, people, time.perf_counter() - start, is_kept)
+    return _cut_out(photo, people, time.perf_counter() - start, kept)
 
 
 def _needed_px(crops: Sequence[Crop]) -> float:
@@ -129,9 +129,8 @@ def cut_reduced(photo: Photo, crop: Crop) -> NDArray[np.uint8]:
     return cut(photo.pixels, Crop(crop.x * scale, crop.y * scale, crop.side * scale))
 
 
-def _cut_out(photo: Photo, people: tuple[tuple[Box, Crop], ...], decode_seconds: float, is_kept: bool) -> Prepared:
+def _cut_out(photo: Photo, people: tuple[tuple[Box, Crop], ...], decode_seconds: float, kept: Photo | None) -> Prepared:
     start = time.perf_counter()
-    kept = photo if is_kept else None
     pixels = np.stack([cut_reduced(photo, crop) for _, crop in people])
     return Prepared(photo.width, photo.height, people, pixels, decode_seconds, time.perf_counter() - start, kept)
 
