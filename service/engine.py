@@ -1,6 +1,7 @@
 """The network: one ONNX session behind a small protocol."""
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from models.contract import INPUT, OUTPUTS, Contract, ContractError, check_tensors
 from models.crop import INPUT_SIZE
 from service.cpus import usable_cpus
-from service.memory import device_memory_used, peak_resident_bytes, resident_bytes
+from service.gpu import first_gpu
+from service.memory import peak_resident_bytes, resident_bytes
 from service.problems import StartupError
-from service.session import open_session, open_streams
+from service.session import open_another, open_session
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class EngineInfo:
 
     Attributes:
         as_asked: Whether the provider is the one asked for, which for `auto` is the best installed.
+        gpu: Name of the card that computes, where it can be told.
     """
 
     name: str
@@ -76,6 +79,7 @@ class EngineInfo:
     threads: int
     contract: Contract
     as_asked: bool = True
+    gpu: str | None = None
 
 
 class Engine(Protocol):
@@ -113,30 +117,38 @@ class Engine(Protocol):
 class OnnxEngine:
     """A session of onnxruntime that keeps the contract of `models.contract`.
 
-    A GPU computes batches. A processor computes few images one by one with all of its threads, and more side by side in
-    the streams of a second session, each with its share: a batch's threads would wait for each other at every layer.
-
-    The CPU and OpenVINO providers are what the project is tested with. The CUDA and TensorRT providers are asked for in
-    the same way and checked after the session is made, but were not run here.
+    A GPU computes batches, each size in a session of its own: onnxruntime keeps its choice of CUDA algorithms for one
+    size only, and choosing takes 0.15 s where computing takes 3 ms. A processor computes few images one by one with all
+    of its threads, and more side by side in the streams of a second session, each with its share: a batch's threads
+    would wait for each other at every layer.
 
     Raises:
         StartupError: The model file or the runtime cannot do what the settings ask for.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._device_memory = device_memory_used()
-        self._memory_before = self._device_memory()
+        self._gpu = first_gpu()
+        self._device_bytes_before = self._device_bytes()
         resident_before = resident_bytes()
         threads = settings.threads or usable_cpus()
         self._plan, self._session = open_session(settings, threads)
         self._session_bytes = resident_bytes() - resident_before
         plan = self._plan
         contract = self._read_contract(plan.file)
+        on_gpu = plan.provider in ON_GPU
         self._info = EngineInfo(
-            contract.name, contract.version, plan.provider, plan.precision, threads, contract, plan.as_asked
+            contract.name,
+            contract.version,
+            plan.provider,
+            plan.precision,
+            threads,
+            contract,
+            plan.as_asked,
+            self._gpu.name if self._gpu and on_gpu else None,
         )
-        self._batch_sizes = _batch_sizes(plan.provider, settings.max_batch or 32)
-        self._most_streams = 1 if plan.provider in ON_GPU else min(threads, settings.max_batch or 4)
+        self._batch_sizes = buckets(settings.max_batch or 8) if on_gpu else (1,)
+        self._larger: dict[int, Any] = {}
+        self._most_streams = 1 if on_gpu else min(threads, settings.max_batch or 4)
         self._shared: Any = None
         _log.info("%s on %s (%s), %d threads", contract.name, plan.provider, plan.precision, threads)
 
@@ -164,15 +176,17 @@ class OnnxEngine:
         return self._most_streams if self._shared else 1
 
     def warm_up(self) -> None:
-        """Open the streams, and run once with each batch size that the provider would prepare during a request."""
+        """Open the sessions for larger batches, or for streams, and run each once."""
         start = time.perf_counter()
         image = np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
-        for size in self._batch_sizes if self._plan.provider == "tensorrt" else (1,):
-            self.run(image.repeat(size, axis=0))
+        resident_before = resident_bytes()
+        self._larger = {size: open_another(self._plan, self._info.threads) for size in self._batch_sizes[1:]}
         if self._most_streams > 1:
-            resident_before = resident_bytes()
-            self._shared = open_streams(self._plan, self._info.threads, self._most_streams)
-            self._session_bytes += resident_bytes() - resident_before
+            self._shared = open_another(self._plan, self._info.threads, self._most_streams)
+        self._session_bytes += resident_bytes() - resident_before
+        for size in self._batch_sizes:
+            self.run(image.repeat(size, axis=0))
+        if self._shared:
             with ThreadPoolExecutor(self._most_streams) as pool:
                 list(pool.map(lambda _: self.run(image, shared=True), range(self._most_streams)))
         _log.info("warmed up in %.2f s, streams: %d", time.perf_counter() - start, self.streams)
@@ -183,7 +197,7 @@ class OnnxEngine:
         size = next((size for size in self._batch_sizes if size >= count), count)
         if size > count:
             images = np.concatenate([images, np.zeros((size - count, *images.shape[1:]), np.uint8)])
-        session = self._shared if shared else self._session
+        session = self._shared if shared else self._larger.get(size, self._session)
         binding = session.io_binding()
         binding.bind_cpu_input(INPUT, images)
         for name in OUTPUTS if heatmaps else _SMALL_OUTPUTS:
@@ -193,25 +207,17 @@ class OnnxEngine:
         return Estimates(coordinates, covariance, confidence, maps[0] if heatmaps else None)[:count]
 
     def memory_bytes(self) -> float:
-        """On a GPU the device's memory in use less its value before the session; on a CPU the peak resident set."""
+        """On a GPU the memory in use less its value before the first session; on a CPU the peak resident set."""
         if self._info.provider in ON_GPU:
-            return self._device_memory() - self._memory_before
+            return self._device_bytes() - self._device_bytes_before
         return peak_resident_bytes()
 
     def session_bytes(self) -> float:
         """What the runtime and its session have added to the process' resident set."""
         return self._session_bytes
 
-
-def _batch_sizes(provider: str, largest: int) -> tuple[int, ...]:
-    """TensorRT prepares itself for each size anew; on a processor there is nothing to gain from batches."""
-    match provider:
-        case "cuda":
-            return tuple(range(1, largest + 1))
-        case "tensorrt":
-            return buckets(largest)
-        case _:
-            return (1,)
+    def _device_bytes(self) -> float:
+        return self._gpu.memory_used() if self._gpu else math.nan
 
 
 def buckets(largest: int) -> tuple[int, ...]:

@@ -1,15 +1,11 @@
-"""Memory of this process, on the processor's side and on a GPU's."""
+"""Memory of this process."""
 
 import contextlib
 import ctypes
-import logging
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-
-_log = logging.getLogger(__name__)
 
 _M_ARENA_MAX: Final = -8  # of <malloc.h>
 
@@ -36,16 +32,3 @@ def resident_bytes() -> float:
 def _status_bytes(name: str) -> float:
     kib = re.search(rf"{name}:\s*(\d+) kB", Path("/proc/self/status").read_text())
     return float(kib[1]) * 1024 if kib else math.nan
-
-
-def device_memory_used() -> Callable[[], float]:
-    """A function that tells the first GPU's memory in use, in bytes; not a number where NVML is missing."""
-    try:
-        import pynvml  # noqa: PLC0415 - comes with the gpu extra only
-
-        pynvml.nvmlInit()
-        device = pynvml.nvmlDeviceGetHandleByIndex(0)
-    except Exception as error:  # no module, no driver, no device
-        _log.debug("the memory of a GPU cannot be told: %s", error)
-        return lambda: math.nan
-    return lambda: float(pynvml.nvmlDeviceGetMemoryInfo(device).used)

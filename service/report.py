@@ -69,6 +69,7 @@ class Hardware(_Document):
 
     processor: str
     usable_cpus: int
+    gpu: str | None = Field(description="the card, if one computes and NVML is there")
     provider: str
     precision: str
     threads: int
@@ -198,6 +199,7 @@ def _hardware(info: EngineInfo) -> Hardware:
     return Hardware(
         processor=processor_name(),
         usable_cpus=usable_cpus(),
+        gpu=info.gpu,
         provider=info.provider,
         precision=info.precision,
         threads=info.threads,
@@ -208,14 +210,15 @@ def _notes(here: Deployment) -> tuple[str, ...]:
     hardware = here.hardware
     memory = {
         "peak resident set": "the peak resident set of the whole process",
-        "device memory": "device memory by NVML less its value before the session was made",
+        "device memory": "device memory by NVML less its value before the first session was made",
     }[here.memory.kind]
+    computer = f"{hardware.gpu} and {hardware.processor}" if hardware.gpu else hardware.processor
     people = "an unknown number of" if here.people is None else here.people
     return (
         f"The seven methods are as printed in Table 4 of {PAPER}: PCKh@0.5 on the MPII test set, no flips or scales. "
         "The paper states neither a protocol for time and memory nor the card that they were measured on; "
         "it trained on a Titan X.",
-        f"{here.model} is measured here, by a protocol of our own, on {hardware.processor} (usable CPUs: "
+        f"{here.model} is measured here, by a protocol of our own, on {computer} (usable CPUs: "
         f"{hardware.usable_cpus}), provider {hardware.provider}, {hardware.precision}, threads: {hardware.threads}.",
         "Time: one warm forward pass over exactly one image, with input copy and read-back; the passes of flip and "
         "refine are not added up. Mean ± standard deviation (median in brackets) of "

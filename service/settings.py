@@ -42,7 +42,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=256,
-        description="Most images computed at once; 0 means 32 on a GPU, on a CPU 4, or as many as threads if fewer.",
+        description="Most images computed at once; 0 means 8 on a GPU, on a CPU 4, or as many as threads if fewer.",
     )
     decode_workers: int = Field(2, ge=1, le=64, description="Threads that decode and crop photos.")
     max_boxes: int = Field(64, ge=1, le=1024, description="Most boxes in a request.")

@@ -14,6 +14,8 @@ from typing import Any
 
 from models.contract import INPUT, OUTPUTS, SHIPPED_MODEL
 from service.cpus import processor_name, usable_cpus
+from service.engine import ON_GPU
+from service.gpu import first_gpu
 from service.memory import peak_resident_bytes, resident_bytes
 from service.report import TABLE_4, noise, summarise, time_runs
 from service.session import open_session
@@ -52,7 +54,8 @@ def in_own_process(model: Path, runs: int, **plan: str) -> dict[str, Any]:
 def measure(model: str, runs: int, **plan: str) -> None:
     """Time and weigh one model file in this process; prints JSON."""
     settings = Settings.load(model=model, **plan)
-    before = resident_bytes()
+    gpu, before = first_gpu(), resident_bytes()
+    device_before = gpu.memory_used() if gpu else 0.0
     taken, session = open_session(settings, settings.threads or usable_cpus())
     session_mib = (resident_bytes() - before) / 2**20
     images = noise(session.get_inputs()[0].shape[1])
@@ -63,6 +66,8 @@ def measure(model: str, runs: int, **plan: str) -> None:
     time_runs(run, WARM_UP_RUNS)
     time = summarise(time_runs(run, runs), "now").model_dump()
     memory = {"peak_mib": peak_resident_bytes() / 2**20, "session_mib": session_mib}
+    if gpu and taken.provider in ON_GPU:
+        memory["device_mib"] = (gpu.memory_used() - device_before) / 2**20
     print(json.dumps({"provider": taken.provider, "precision": taken.precision, **time, **memory}))
 
 
@@ -80,11 +85,16 @@ def show(ours: dict[str, Any], hourglass: dict[str, Any]) -> None:
         ("  in the paper, on a GPU", paper.time_ms, theirs.time_ms),
     ):
         print(f"{name:<28}{mine:>16.1f}{others:>16.1f}   hourglass / ours {others / mine:.2f}")
-    for name, mine, others in (
-        ("peak resident set, MiB", ours["peak_mib"], hourglass["peak_mib"]),
-        ("runtime and session, MiB", ours["session_mib"], hourglass["session_mib"]),
-        ("  in the paper, on a GPU", paper.memory_mib, theirs.memory_mib),
-    ):
+    weights = [
+        (name, ours[key], hourglass[key])
+        for name, key in (
+            ("peak resident set, MiB", "peak_mib"),
+            ("runtime and session, MiB", "session_mib"),
+            ("device memory, MiB", "device_mib"),
+        )
+        if key in ours
+    ]
+    for name, mine, others in (*weights, ("  in the paper, on a GPU", paper.memory_mib, theirs.memory_mib)):
         print(f"{name:<28}{mine:>16.0f}{others:>16.0f}   ours / hourglass {mine / others:.2f}")
 
 

@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import pytest
 from models.contract import OUTPUTS, SHIPPED_MODEL
 from service import engine
 from service.engine import Estimates, OnnxEngine, buckets
+from service.gpu import Gpu
 from service.problems import StartupError
 from service.session import Plan
 from service.settings import Settings
@@ -63,15 +65,16 @@ class FakeBinding:
 
 
 class Sessions:
-    """The sessions that an engine opens: one for all threads, and one for its streams."""
+    """The sessions that an engine opens: the first, and others for its streams or for larger batches."""
 
     def __init__(self, metadata: dict[str, str]) -> None:
-        self.whole, self.shared = FakeSession(metadata), FakeSession(metadata)
+        self.whole, self.others = FakeSession(metadata), list[FakeSession]()
         self.asked_for: list[tuple[int, int]] = []
 
-    def open_streams(self, _: Plan, threads: int, streams: int) -> FakeSession:
+    def open_another(self, _: Plan, threads: int, streams: int = 1) -> FakeSession:
         self.asked_for.append((threads, streams))
-        return self.shared
+        self.others.append(FakeSession(self.whole.custom_metadata_map))
+        return self.others[-1]
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> Any:
         sessions = Sessions(make_contract().to_metadata() if metadata is None else metadata)
         plan = Plan(provider, "fp32", Path("model.onnx"))
         monkeypatch.setattr(engine, "open_session", lambda _settings, _threads: (plan, sessions.whole))
-        monkeypatch.setattr(engine, "open_streams", sessions.open_streams)
+        monkeypatch.setattr(engine, "open_another", sessions.open_another)
         return sessions
 
     return opens
@@ -101,24 +104,46 @@ def test_estimates_are_cut_and_joined_by_rows() -> None:
     assert Estimates.concatenate([whole[:2], without[2:]]).heatmaps is None
 
 
-def test_batches_are_padded_where_a_new_size_is_slow(opens: Any) -> None:
-    session = opens("tensorrt").whole
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_each_size_of_batch_has_a_session_of_its_own_on_a_gpu(opens: Any, provider: str) -> None:
+    sessions = opens(provider)
     onnx_engine = OnnxEngine(Settings(max_batch=6))
     onnx_engine.warm_up()
-    images = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
-    found = onnx_engine.run(images)
-    assert session.sizes == [1, 2, 4, 6, 4]
-    np.testing.assert_array_equal(found.coordinates, estimate(images).coordinates)
+    for count in (1, 3, 6, 2):
+        images = np.random.default_rng(count).integers(0, 255, (count, 224, 224, 3), np.uint8)
+        found = onnx_engine.run(images)
+        np.testing.assert_array_equal(found.coordinates, estimate(images).coordinates)
+    assert [session.sizes for session in (sessions.whole, *sessions.others)] == [[1, 1], [2, 2], [4, 4], [6, 6]]
 
 
-@pytest.mark.parametrize(("largest", "sizes"), [(0, 32), (3, 3)])
-def test_a_gpu_takes_every_size_in_one_call(opens: Any, largest: int, sizes: int) -> None:
-    sessions = opens("cuda")
+@pytest.mark.parametrize(("largest", "sizes"), [(0, (1, 2, 4, 8)), (3, (1, 2, 3)), (1, (1,))])
+def test_a_gpu_has_batches_and_no_streams(opens: Any, largest: int, sizes: tuple[int, ...]) -> None:
+    opens("cuda")
     onnx_engine = OnnxEngine(Settings(threads=8, max_batch=largest))
     onnx_engine.warm_up()
-    onnx_engine.run(np.zeros((3, 224, 224, 3), np.uint8))
-    assert (sessions.whole.sizes, sessions.asked_for) == ([1, 3], [])
-    assert (onnx_engine.batch_sizes, onnx_engine.streams) == (tuple(range(1, sizes + 1)), 1)
+    assert (onnx_engine.batch_sizes, onnx_engine.streams) == (sizes, 1)
+
+
+def test_the_card_is_named_and_its_memory_counts_from_before_the_first_session(
+    opens: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = iter([100.0, 900.0])
+    monkeypatch.setattr(engine, "first_gpu", lambda: Gpu("a card", lambda: next(used)))
+    opens("cuda")
+    onnx_engine = OnnxEngine(Settings())
+    assert (onnx_engine.info.gpu, onnx_engine.memory_bytes()) == ("a card", 800)
+
+
+def test_a_card_that_does_not_compute_is_not_named(opens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "first_gpu", lambda: Gpu("a card", lambda: 0.0))
+    opens("cpu")
+    assert OnnxEngine(Settings()).info.gpu is None
+
+
+def test_memory_of_a_gpu_that_cannot_be_told_is_not_a_number(opens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "first_gpu", lambda: None)
+    opens("cuda")
+    assert math.isnan(OnnxEngine(Settings()).memory_bytes())
 
 
 @pytest.mark.parametrize(
@@ -140,7 +165,7 @@ def test_a_shared_call_runs_in_a_stream_and_any_other_on_all_threads(opens: Any)
     images = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
     onnx_engine.run(images)
     found = onnx_engine.run(images[:1], shared=True)
-    assert (sessions.whole.sizes, sessions.shared.sizes) == ([1, 3], [1, 1, 1])
+    assert [session.sizes for session in (sessions.whole, *sessions.others)] == [[1, 3], [1, 1, 1]]
     np.testing.assert_array_equal(found.coordinates, estimate(images[:1]).coordinates)
 
 

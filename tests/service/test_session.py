@@ -7,7 +7,7 @@ import pytest
 from models.contract import SHIPPED_MODEL, variant
 from service import session
 from service.problems import StartupError
-from service.session import Plan, open_session, open_streams
+from service.session import Plan, open_another, open_session
 from service.settings import Settings
 
 
@@ -142,5 +142,5 @@ def test_openvino_is_told_its_precision_threads_and_streams_in_json_text(precisi
 @pytest.mark.slow
 @pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="the model file is not here")
 def test_callers_count_among_the_threads_of_streams() -> None:
-    shared = open_streams(Plan("cpu", "fp32", SHIPPED_MODEL), threads=8, streams=3)
+    shared = open_another(Plan("cpu", "fp32", SHIPPED_MODEL), threads=8, streams=3)
     assert shared.get_session_options().intra_op_num_threads == 6
