@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.crop import OUTSIDE_COLOUR
-from service.decoding import FORMATS, SHARP_PX, PhotoFile, decode
+from service.decoding import FAITHFUL_PX, FORMATS, SHARP_PX, PhotoFile, decode
 from service.images import KeptPhotos, prepare
 from service.problems import Malformed, NotAnImage, ServiceError, TooLarge
 
@@ -135,7 +135,8 @@ def test_a_broken_file_gives_pixels_or_a_clients_error(
         ("JPEG", 0, (1600, 1200), 1),
         ("JPEG", 2 * SHARP_PX - 1, (1600, 1200), 1),
         ("JPEG", 2 * SHARP_PX, (800, 600), 2),
-        ("JPEG", 8 * SHARP_PX - 1, (400, 300), 4),
+        ("JPEG", 4 * FAITHFUL_PX - 1, (800, 600), 2),
+        ("JPEG", 8 * FAITHFUL_PX - 1, (400, 300), 4),
         ("JPEG", 1e9, (200, 150), 8),
         ("PNG", 1e9, (1600, 1200), 1),
     ],
