@@ -247,12 +247,12 @@ class Batcher:
             self._changed.notify_all()
 
     def _form_batch(self) -> _Batch | None:
-        """What the engine takes next: a size that it need not pad, since it would compute the padding."""
+        """What the engine takes next: whatever waits, as far as it takes that much at once."""
         self._waiting = deque(request for request in self._waiting if not self._is_dropped(request))
         waiting = sum(request.left for request in self._waiting)
         if self._exclusive or not waiting:
             return None
-        room = max(size for size in self._engine.batch_sizes if size <= waiting)
+        room = min(waiting, self._engine.batch_sizes[-1])
         batch = _Batch([], self._beside(waiting, room))
         while room:
             request = self._waiting[0]

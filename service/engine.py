@@ -1,4 +1,4 @@
-"""The network: one ONNX session behind a small protocol."""
+"""The network: ONNX sessions behind a small protocol."""
 
 import logging
 import math
@@ -69,7 +69,7 @@ class EngineInfo:
 
     Attributes:
         as_asked: Whether the provider is the one asked for, which for `auto` is the best installed.
-        gpu: Name of the card that computes, where it can be told.
+        gpu: Name of NVML's first card, where a GPU computes and it can be told.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Engine(Protocol):
 
 
 class OnnxEngine:
-    """A session of onnxruntime that keeps the contract of `models.contract`.
+    """Sessions of onnxruntime that keep the contract of `models.contract`.
 
     A GPU computes batches, each size in a session of its own: onnxruntime keeps its choice of CUDA algorithms for one
     size only, and choosing takes 0.15 s where computing takes 3 ms. A processor computes few images one by one with all

@@ -198,8 +198,9 @@ def _surer(before: tuple[Prepared, Estimates], closer: tuple[Prepared, Estimates
     looks = (before, closer)
     best = np.argmax([estimates.confidence.sum(1) for _, estimates in looks], axis=0)
     people = tuple(looks[look][0].people[index] for index, look in enumerate(best))
+    pixels = np.stack([looks[look][0].pixels[index] for index, look in enumerate(best)])
     estimates = [looks[look][1][index : index + 1] for index, look in enumerate(best)]
-    return replace(closer[0], people=people), Estimates.concatenate(estimates)
+    return replace(closer[0], people=people, pixels=pixels), Estimates.concatenate(estimates)
 
 
 def _person(photo: Prepared, index: int, estimates: Estimates, options: Options) -> Person:

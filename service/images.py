@@ -110,7 +110,7 @@ def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int, keep: Keep | Non
 def recut(data: bytes, prepared: Prepared, crops: Sequence[Crop], max_pixels: int, keep: Keep) -> Prepared:
     """The same people with other crops, one for each; a photo that was not kept, or too coarsely, is decoded again."""
     start = time.perf_counter()
-    photo = kept = prepared.photo
+    photo = kept = prepared.photo  # good enough with `SHARP_PX`: decoding once more takes longer than it gives
     if photo is None or photo.reduction > max(1.0, _needed_px(crops) / SHARP_PX):
         photo = PhotoFile.open(data, max_pixels).decode(_needed_px(crops))
         kept = photo if keep(photo) else None

@@ -69,7 +69,7 @@ class Hardware(_Document):
 
     processor: str
     usable_cpus: int
-    gpu: str | None = Field(description="the card, if one computes and NVML is there")
+    gpu: str | None = Field(description="NVML's first card; null on a CPU, or without NVML")
     provider: str
     precision: str
     threads: int
@@ -210,7 +210,7 @@ def _notes(here: Deployment) -> tuple[str, ...]:
     hardware = here.hardware
     memory = {
         "peak resident set": "the peak resident set of the whole process",
-        "device memory": "device memory by NVML less its value before the first session was made",
+        "device memory": "device memory by NVML less its value before there was a session for each size of batch",
     }[here.memory.kind]
     computer = f"{hardware.gpu} and {hardware.processor}" if hardware.gpu else hardware.processor
     people = "an unknown number of" if here.people is None else here.people

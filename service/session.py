@@ -94,11 +94,14 @@ def open_another(plan: Plan, threads: int, streams: int = 1) -> Any:
     """Another session of a plan, which computes up to `streams` calls at once, each with its share of the threads.
 
     Raises:
-        StartupError: onnxruntime cannot make it.
+        StartupError: onnxruntime cannot make it, or not with the plan's provider.
     """
     import onnxruntime as ort  # noqa: PLC0415 - as above
 
-    return _make_session(ort, plan, threads, streams)
+    session = _make_session(ort, plan, threads, streams)
+    if (taken := session.get_providers()[0]) != PROVIDERS[plan.provider]:
+        raise StartupError(f"onnxruntime replaced the provider {plan.provider} by {taken} in another of its sessions")
+    return session
 
 
 def check_runtimes() -> None:

@@ -85,7 +85,7 @@ def show(ours: dict[str, Any], hourglass: dict[str, Any]) -> None:
         ("  in the paper, on a GPU", paper.time_ms, theirs.time_ms),
     ):
         print(f"{name:<28}{mine:>16.1f}{others:>16.1f}   hourglass / ours {others / mine:.2f}")
-    weights = [
+    memories = [
         (name, ours[key], hourglass[key])
         for name, key in (
             ("peak resident set, MiB", "peak_mib"),
@@ -94,7 +94,7 @@ def show(ours: dict[str, Any], hourglass: dict[str, Any]) -> None:
         )
         if key in ours
     ]
-    for name, mine, others in (*weights, ("  in the paper, on a GPU", paper.memory_mib, theirs.memory_mib)):
+    for name, mine, others in (*memories, ("  in the paper, on a GPU", paper.memory_mib, theirs.memory_mib)):
         print(f"{name:<28}{mine:>16.0f}{others:>16.0f}   ours / hourglass {mine / others:.2f}")
 
 

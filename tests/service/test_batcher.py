@@ -182,8 +182,8 @@ def test_few_images_take_turns_with_the_whole_engine(metrics: Metrics) -> None:
     batcher.close(20)
 
 
-@pytest.mark.parametrize(("waiting", "batches"), [(3, [2, 1]), (7, [4, 2, 1]), (9, [4, 4, 1])])
-def test_no_batch_needs_padding(waiting: int, batches: list[int], metrics: Metrics) -> None:
+@pytest.mark.parametrize(("waiting", "batches"), [(3, [3]), (7, [4, 3]), (9, [4, 4, 1])])
+def test_a_batch_is_whatever_waits_up_to_the_largest(waiting: int, batches: list[int], metrics: Metrics) -> None:
     engine = StandIn((1, 2, 4))
     batcher = Batcher(engine, metrics, stall_seconds=20)
     batcher.start()

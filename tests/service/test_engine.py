@@ -118,10 +118,11 @@ def test_each_size_of_batch_has_a_session_of_its_own_on_a_gpu(opens: Any, provid
 
 @pytest.mark.parametrize(("largest", "sizes"), [(0, (1, 2, 4, 8)), (3, (1, 2, 3)), (1, (1,))])
 def test_a_gpu_has_batches_and_no_streams(opens: Any, largest: int, sizes: tuple[int, ...]) -> None:
-    opens("cuda")
+    sessions = opens("cuda")
     onnx_engine = OnnxEngine(Settings(threads=8, max_batch=largest))
     onnx_engine.warm_up()
     assert (onnx_engine.batch_sizes, onnx_engine.streams) == (sizes, 1)
+    assert sessions.asked_for == [(8, 1)] * (len(sizes) - 1)
 
 
 def test_the_card_is_named_and_its_memory_counts_from_before_the_first_session(

@@ -190,11 +190,12 @@ def test_of_each_person_the_look_is_taken_that_is_surer(
     monkeypatch.setattr(
         "service.estimator.refined_crop", lambda _, crop, *__: on_black if crop == on_white else on_white
     )
-    options = Options(boxes=boxes, refine=True)
+    options = Options(boxes=boxes, refine=True, flip=True, heatmaps=True)
     found = run(settings, engine, metrics, lambda e: e.estimate(encode(photo, "PNG"), options))
     assert [(person.box, person.crop) for person in found.people] == [(boxes[0], on_white), (boxes[1], on_white)]
     np.testing.assert_allclose(found.people[0].joints, found.people[1].joints)
-    assert sum(engine.batches) == len(boxes) * (1 + len(LOOKS))
+    np.testing.assert_allclose(found.people[0].heatmaps, found.people[1].heatmaps)
+    assert sum(engine.batches) == options.images == 2 * len(boxes) * (1 + len(LOOKS))
 
 
 def test_refine_takes_no_crop_beside_the_photo(

@@ -81,10 +81,13 @@ def test_notes_tell_sources_and_protocol(report: Report) -> None:
 
 def test_on_a_gpu_memory_is_the_devices(engine: StandIn) -> None:
     info = engine.info
-    engine.info = type(info)(info.name, "1", "cuda", "fp16", 2, info.contract)
+    assert json.loads(as_json(build_report(engine, [0.01], "now")))["deployment"]["hardware"]["gpu"] is None
+    engine.info = type(info)(info.name, "1", "cuda", "fp16", 2, info.contract, gpu="A card")
     report = build_report(engine, [0.01], "now")
     assert report.deployment.memory.kind == "device memory"
     assert "NVML" in " ".join(report.notes)
+    assert "on A card and " in " ".join(report.notes)
+    assert json.loads(as_json(report))["deployment"]["hardware"]["gpu"] == "A card"
 
 
 def test_memory_that_cannot_be_told_stays_empty(engine: StandIn) -> None:

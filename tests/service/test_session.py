@@ -36,7 +36,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
         onnxruntime = pytest.importorskip("onnxruntime")
         tried: list[Plan] = []
 
-        def make(_ort: Any, plan: Plan, _threads: int) -> FakeSession:
+        def make(_ort: Any, plan: Plan, _threads: int, _streams: int = 1) -> FakeSession:
             tried.append(plan)
             return FakeSession(uses[plan.provider])
 
@@ -137,6 +137,13 @@ def test_openvino_is_told_its_precision_threads_and_streams_in_json_text(precisi
     options = session.provider_options(Plan("openvino", precision, Path("model.onnx")), 8, 4)
     told = json.loads(options["load_config"])
     assert told == {"CPU": {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 8, "NUM_STREAMS": 4}}
+
+
+def test_another_session_that_is_given_another_provider_is_refused(installed: Any, model: Path) -> None:
+    installed(cuda="cpu", openvino="openvino")
+    assert open_another(Plan("openvino", "fp32", model), threads=1).get_providers() == ["OpenVINOExecutionProvider"]
+    with pytest.raises(StartupError, match="replaced the provider cuda by CPUExecutionProvider"):
+        open_another(Plan("cuda", "fp32", model), threads=1)
 
 
 @pytest.mark.slow
