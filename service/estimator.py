@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -138,10 +138,9 @@ class Estimator:
         for look in LOOKS if options.refine else ():
             crops = _refined_crops(look, photo, estimates)
             if crops != photo.crops:
-                closer = await self._look(
+                photo, estimates = await self._look(
                     partial(recut, data, photo, crops, limit, self._kept.keep), options, deadline, timing
                 )
-                photo, estimates = _surer((photo, estimates), closer)
         people = tuple(_person(photo, index, estimates, options) for index in range(len(photo.people)))
         timing["total"] = time.monotonic() - start
         return Estimate(photo.width, photo.height, people, timing)
@@ -191,16 +190,6 @@ def _refined_crops(look: Look, photo: Prepared, estimates: Estimates) -> list[Cr
         new = refined_crop(look, old, old.to_photo(joints), confidence)
         crops.append(new if new.overlaps(photo.width, photo.height) else old)
     return crops
-
-
-def _surer(before: tuple[Prepared, Estimates], closer: tuple[Prepared, Estimates]) -> tuple[Prepared, Estimates]:
-    """Of each person the look that expects more joints to be right: a closer one may show less."""
-    looks = (before, closer)
-    best = np.argmax([estimates.confidence.sum(1) for _, estimates in looks], axis=0)
-    people = tuple(looks[look][0].people[index] for index, look in enumerate(best))
-    pixels = np.stack([looks[look][0].pixels[index] for index, look in enumerate(best)])
-    estimates = [looks[look][1][index : index + 1] for index, look in enumerate(best)]
-    return replace(closer[0], people=people, pixels=pixels), Estimates.concatenate(estimates)
 
 
 def _person(photo: Prepared, index: int, estimates: Estimates, options: Options) -> Person:
