@@ -100,10 +100,10 @@ def quantize(path: Path, crops: NDArray[np.uint8], method: str = "minmax") -> on
 
 
 def _body(model: onnx.ModelProto) -> list[str]:
-    """The nodes up to the heatmaps' convolution that compute with bytes."""
+    """The nodes from the first convolution to the heatmaps' that compute with bytes."""
     names = [node.name for node in model.graph.node]
-    last = names.index(convolutions(model)[-1].name)
-    return [node.name for node in model.graph.node[: last + 1] if node.op_type in ("Conv", "Relu", "Add")]
+    first, *_, last = (names.index(layer.name) for layer in convolutions(model))
+    return [node.name for node in model.graph.node[first : last + 1] if node.op_type in ("Conv", "Relu", "Add")]
 
 
 def largest_partial_sum(model: onnx.ModelProto) -> int:

@@ -1,12 +1,13 @@
 """The pose networks: backbone, 1x1 heatmap convolution, heatmap activation, DSNT.
 
 DSNT and DSNTr are one network; the strategies differ in the loss that trains it (`dsnt.REGULARISERS`). Training takes
-the expectation of whole heatmaps, as the paper does; inference that of their main modes.
+the expectation of whole heatmaps, as the paper does; inference that of their main modes, in softened pictures.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.hourglass import StackedHourglass
@@ -14,6 +15,13 @@ from models.backbones.resnet import ResNet
 from models.crop import PIXEL_MEAN, PIXEL_STD
 from models.dsnt import HEATMAP_ACTIVATIONS, covariance, dsnt, main_mode
 from models.skeleton import JOINTS
+
+SOFTNESS: Final = 0.5
+"""How much of a pixel is, at inference, the mean of the 3 x 3 around it.
+
+Training interpolates its crops, and enlarges close-ups from small pictures: close people are always soft there. Given
+sharper ones than that, the network finds a small body in a close-up.
+"""
 
 
 class Pose(NamedTuple):
@@ -71,7 +79,7 @@ class PoseNetwork(nn.Module):
 
     def infer(self, images: Tensor) -> Inference:
         """Normalised pictures [N, 3, h, w] to what is told of each."""
-        heatmaps, share = main_mode(self(images).heatmaps)
+        heatmaps, share = main_mode(self(soften(images)).heatmaps)
         return Inference(dsnt(heatmaps), covariance(heatmaps), heatmaps, share)
 
 
@@ -100,6 +108,11 @@ class HourglassPoseNetwork(nn.Module):
     def _pose(self, z: Tensor) -> Pose:
         heatmaps = self.activation(z)
         return Pose(dsnt(heatmaps), heatmaps)
+
+
+def soften(images: Tensor) -> Tensor:
+    """Normalised pictures [N, 3, h, w] as soft as training's; what lies beyond them has the mean colour."""
+    return images + SOFTNESS * (F.avg_pool2d(images, 3, stride=1, padding=1) - images)
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 import torch
 
 from models.crop import OUTSIDE_COLOUR
-from models.dsnt import dsnt
-from models.network import PoseNetwork, normalise
+from models.dsnt import dsnt, main_mode
+from models.network import PoseNetwork, normalise, soften
 
 
 def test_pose_is_the_expectation_of_its_heatmaps() -> None:
@@ -26,3 +26,22 @@ def test_normalisation_maps_the_outside_colour_to_nought() -> None:
     assert normalise(picture).abs().max() < 0.02
     white = normalise(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8)).flatten()
     assert torch.allclose(white, torch.tensor([2.2489, 2.4286, 2.6400]), atol=1e-3)
+
+
+def test_softening_spreads_a_pixel_over_its_neighbours_and_loses_nothing() -> None:
+    picture = torch.zeros(1, 3, 5, 5)
+    picture[..., 2, 2] = 9
+    soft = soften(picture)
+    assert soft[0, 0, 2].tolist() == [0, 0.5, 5, 0.5, 0]
+    assert torch.allclose(soft.sum((-2, -1)), picture.sum((-2, -1)))
+    assert torch.allclose(soften(torch.ones(1, 3, 5, 5))[..., 1:-1, 1:-1], torch.ones(3, 3))
+
+
+def test_inference_tells_of_the_main_modes_in_softened_pictures() -> None:
+    torch.manual_seed(0)
+    network, images = PoseNetwork(18, 8).eval(), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        told, (heatmaps, share) = network.infer(images), main_mode(network(soften(images)).heatmaps)
+    assert torch.equal(told.heatmaps, heatmaps)
+    assert torch.equal(told.coordinates, dsnt(heatmaps))
+    assert torch.equal(told.share, share)
