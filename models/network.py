@@ -16,11 +16,11 @@ from models.crop import PIXEL_MEAN, PIXEL_STD
 from models.dsnt import HEATMAP_ACTIVATIONS, covariance, dsnt, main_mode
 from models.skeleton import JOINTS
 
-SOFTNESS: Final = 0.5
+SOFTNESS: Final = 0.25
 """How much of a pixel is, at inference, the mean of the 3 x 3 around it.
 
 Training interpolates its crops, and enlarges close-ups from small pictures: close people are always soft there. Given
-sharper ones than that, the network finds a small body in a close-up.
+sharper ones than that, the network finds a small body in a close-up; softer ones cost small people in large photos.
 """
 
 

@@ -2,7 +2,7 @@ import torch
 
 from models.crop import OUTSIDE_COLOUR
 from models.dsnt import dsnt, main_mode
-from models.network import PoseNetwork, normalise, soften
+from models.network import SOFTNESS, PoseNetwork, normalise, soften
 
 
 def test_pose_is_the_expectation_of_its_heatmaps() -> None:
@@ -32,7 +32,7 @@ def test_softening_spreads_a_pixel_over_its_neighbours_and_loses_nothing() -> No
     picture = torch.zeros(1, 3, 5, 5)
     picture[..., 2, 2] = 9
     soft = soften(picture)
-    assert soft[0, 0, 2].tolist() == [0, 0.5, 5, 0.5, 0]
+    assert soft[0, 0, 2].tolist() == [0, SOFTNESS, 9 - 8 * SOFTNESS, SOFTNESS, 0]
     assert torch.allclose(soft.sum((-2, -1)), picture.sum((-2, -1)))
     assert torch.allclose(soften(torch.ones(1, 3, 5, 5))[..., 1:-1, 1:-1], torch.ones(3, 3))
 
