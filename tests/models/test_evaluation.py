@@ -3,14 +3,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from export.graph import ExportGraph, export_model
 from models import evaluation
+from models.calibration import Calibration
 from models.checkpoint import save_checkpoint
 from models.contract import SHIPPED_MODEL
 from models.evaluation import Estimates, accuracies, compare, estimator, main
 from models.network import PoseNetwork
 from models.people import Person, read_people
+from tests.contracts import make_contract
 
 
 @pytest.fixture
@@ -43,10 +47,12 @@ def test_checkpoint_and_onnx_file_are_asked_alike(people: list[Person], tmp_path
     evaluation.load_weights(network, SHIPPED_MODEL)
     save_checkpoint(tmp_path / "checkpoint.pt", {"average": network.state_dict()})
     by_torch = estimator(str(tmp_path / "checkpoint.pt"))(people[:3])
-    by_onnx = estimator(str(SHIPPED_MODEL))(people[:3])
+    graph = ExportGraph(network, Calibration(np.zeros((16, 4))))
+    onnx.save(export_model(graph, make_contract()), str(tmp_path / "model.onnx"))
+    by_onnx = estimator(str(tmp_path / "model.onnx"))(people[:3])
     assert by_torch.confidence is None
     assert by_onnx.confidence is not None
-    # Both hold the same float16 weights; pictures are some 50 px large, so a tenth of a pixel is half an input pixel.
+    # Both hold the same weights; pictures are some 50 px large, so a tenth of a pixel is half an input pixel.
     assert np.abs(by_torch.joints - by_onnx.joints).max() < 0.01
     assert np.allclose(by_torch.covariance, by_onnx.covariance, atol=1e-4)
 
