@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import math
+import os
 import signal
 import socket
 import sys
@@ -45,7 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     use_one_heap()
     chosen = _parser().parse_args(arguments)
     try:
-        return int(chosen.command(chosen))
+        code = int(chosen.command(chosen))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `| head` has read enough; the interpreter would flush the rest at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (StartupError, ServiceError) as error:
         print(f"dsnt-pose: {error}", file=sys.stderr)
         return 1 if isinstance(error, ServiceError) else 2
@@ -191,12 +197,12 @@ def _predict(chosen: argparse.Namespace) -> int:
     data = _read(chosen.photo)
     engine = OnnxEngine(settings)
     estimate = asyncio.run(_estimate(data, options, settings, engine))
+    if chosen.output:
+        _write(chosen.output, data, estimate, settings)
     if chosen.json:
         print(json.dumps(answer(estimate, engine.info), indent=2))
     else:
         print(table(estimate, engine.info.contract.skeleton))
-    if chosen.output:
-        _write(chosen.output, data, estimate, settings)
     return 0
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ def test_predict_draws(tmp_path: Path) -> None:
     assert cli.main(["predict", ASTRONAUT, "-o", str(tmp_path / "out.png")]) == 0
     with Image.open(tmp_path / "out.png") as drawn:
         assert drawn.size == (512, 512)
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr("sys.stdout", closed)
+        assert cli.main(["predict", ASTRONAUT, "-o", str(tmp_path / "out.png")]) == 0
+    assert (tmp_path / "out.png").exists()
 
 
 def test_predict_refuses_an_unknown_kind_of_picture_at_once(
