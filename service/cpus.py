@@ -7,14 +7,15 @@ _ROOT = Path("/")
 
 
 def usable_cpus(root: Path = _ROOT) -> int:
-    """Processors that both the affinity mask and the cgroup's quota allow, at least 1.
+    """Processors that both the affinity mask and the cgroup's quota allow, at least 1; all where there are neither.
 
     A quota is rounded down: a thread more than the quota pays for is throttled, and the others wait for it.
 
     Args:
         root: Where `sys/fs/cgroup` is looked up.
     """
-    allowed = len(os.sched_getaffinity(0))
+    has_affinity = hasattr(os, "sched_getaffinity")  # macOS has none
+    allowed = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     quota = cgroup_quota(root)
     return allowed if quota is None else max(1, min(allowed, int(quota)))
 

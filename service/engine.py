@@ -111,7 +111,7 @@ class Engine(Protocol):
         """Memory that inference has needed: our reading of Table 4's last column."""
 
     def session_bytes(self) -> float:
-        """What the runtime and its session have added to the process' resident set."""
+        """What the runtime and its session have added to the process' resident set; nan where that is not told."""
 
 
 class OnnxEngine:
@@ -213,7 +213,7 @@ class OnnxEngine:
         return peak_resident_bytes()
 
     def session_bytes(self) -> float:
-        """What the runtime and its session have added to the process' resident set."""
+        """What the runtime and its session have added to the process' resident set; nan where that is not told."""
         return self._session_bytes
 
     def _device_bytes(self) -> float:

@@ -61,7 +61,9 @@ class MeasuredMemory(_Document):
 
     kind: Literal["peak resident set", "device memory"]
     total_mib: float | None = Field(description="null where the device's memory cannot be told")
-    session_mib: float = Field(description="what the runtime and its session added to the process' resident set")
+    session_mib: float | None = Field(
+        description="what the runtime and its session added to the process' resident set; null where that is not told"
+    )
 
 
 class Hardware(_Document):
@@ -187,12 +189,15 @@ def _whole(value: Any) -> int | None:
 
 
 def _memory(engine: Engine) -> MeasuredMemory:
-    total = engine.memory_bytes()
     return MeasuredMemory(
         kind="device memory" if engine.info.provider in ON_GPU else "peak resident set",
-        total_mib=round(total / 2**20, 1) if math.isfinite(total) else None,
-        session_mib=round(engine.session_bytes() / 2**20, 1),
+        total_mib=_mib(engine.memory_bytes()),
+        session_mib=_mib(engine.session_bytes()),
     )
+
+
+def _mib(count: float) -> float | None:
+    return round(count / 2**20, 1) if math.isfinite(count) else None
 
 
 def _hardware(info: EngineInfo) -> Hardware:

@@ -18,7 +18,7 @@ def table(report: Report) -> list[list[str]]:
     """The cells of the table: a row of headings, the paper's seven rows, and this deployment's."""
     here = report.deployment
     time_ms = f"{here.time.mean_ms:.1f} ± {here.time.deviation_ms:.1f} ({here.time.median_ms:.1f})"
-    memory = f"{_whole(here.memory.total_mib)} ({here.memory.session_mib:.0f})"
+    memory = f"{_whole(here.memory.total_mib)} ({_whole(here.memory.session_mib)})"
     return [
         ["Method", *COLUMNS, "Time, ms", "Memory, MiB"],
         *([row.method, *_percent(row.pckh.values()), *_efficiency(row)] for row in report.paper),

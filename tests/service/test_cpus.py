@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def test_without_files_the_affinity_decides(tmp_path: Path) -> None:
     assert usable_cpus(tmp_path) >= 1
     assert not has_native_bf16(tmp_path)
     assert processor_name(tmp_path) == "unknown processor"
+
+
+def test_without_affinity_as_on_a_mac_every_processor_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    for counted, usable in ((3, 3), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda counted=counted: counted)
+        assert usable_cpus(tmp_path) == usable
 
 
 def test_flags_and_name_come_from_cpuinfo(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
+import math
 import os
 import platform
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from service.memory import peak_resident_bytes
+from service.memory import peak_resident_bytes, resident_bytes
 
 COUNT_HEAPS = """
 import ctypes, sys, threading
@@ -37,6 +40,16 @@ def test_peak_memory_is_of_this_process_alone() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 2**20 < float(answer.stdout) < len(ballast)
     assert peak_resident_bytes() > len(ballast)
+
+
+@pytest.mark.parametrize(("system", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_without_proc_the_peak_is_getrusages(
+    system: str, unit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    least = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert least <= peak_resident_bytes(tmp_path) / unit < 1.1 * least
+    assert math.isnan(resident_bytes(tmp_path))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has a heap for each thread")

@@ -96,6 +96,10 @@ def test_memory_that_cannot_be_told_stays_empty(engine: StandIn) -> None:
     assert table(report)[-1][-1] == "- (100)"
     assert "- MiB" in [words(element) for element in page(report).iter("strong")]
     assert json.loads(as_json(report))["deployment"]["memory"]["total_mib"] is None
+    engine.session_bytes = engine.memory_bytes  # type: ignore[method-assign]
+    report = build_report(engine, [0.01], "now")
+    assert table(report)[-1][-1] == "- (-)"
+    assert json.loads(as_json(report))["deployment"]["memory"]["session_mib"] is None
 
 
 def test_text_page_and_json_agree(report: Report) -> None:
