@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from service.problems import Overloaded
+from service.problems import BadOption, Overloaded
 
 
 class Admission:
@@ -36,7 +36,8 @@ class Admission:
         """See that a request could be admitted now, without holding anything for it.
 
         Raises:
-            Overloaded: The images could not be answered before the deadline.
+            BadOption: The images alone could not be answered before the deadline at the best rate so far.
+            Overloaded: The images could not be answered before the deadline beside those under way.
         """
         with self._lock:
             self._check(images)
@@ -46,10 +47,12 @@ class Admission:
         """Hold permits for a request's images.
 
         An idle service goes by the best rate that it has had, since one that slow runs have spoilt gets better by other
-        runs only, and admits a single image at any rate.
+        runs only, and admits a single image at any rate. What it would not admit is refused at any time as too much to
+        ask: there is no use in trying again.
 
         Raises:
-            Overloaded: The images could not be answered before the deadline.
+            BadOption: The images alone could not be answered before the deadline at the best rate so far.
+            Overloaded: The images could not be answered before the deadline beside those under way.
         """
         with self._lock:
             self._check(images)
@@ -63,9 +66,14 @@ class Admission:
     def _check(self, images: int) -> None:
         rate = self._images_per_second()
         self._best_rate = max(self._best_rate, rate)
-        rate = rate if self._admitted else self._best_rate
+        most = max(1.0, self._best_rate * self._deadline_seconds)
+        if self._best_rate and images > most:
+            raise BadOption(
+                f"the boxes and options need up to {images} images of the network, and {int(most)} are the most that "
+                f"fit in the limit of {self._deadline_seconds:g} s; send fewer boxes, or turn flip or refine off"
+            )
         wait = (self._admitted + images) / rate if rate > 0 else 0.0
-        if wait > self._deadline_seconds and (self._admitted or images > 1):
+        if self._admitted and wait > self._deadline_seconds:
             raise Overloaded(
                 f"{self._admitted} images are under way and {images} more would take {wait:.1f} s; "
                 f"the limit is {self._deadline_seconds:g} s",

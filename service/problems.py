@@ -101,7 +101,7 @@ class NotAnImage(ServiceError):
 
 
 class BadOption(ServiceError):
-    """An option is unknown or its value is out of range."""
+    """An option is unknown or its value is out of range, or all together ask for too much."""
 
     status, reason, title = 422, "bad_option", "Bad option"
 

@@ -1,7 +1,7 @@
 import pytest
 
 from service.admission import Admission, Bodies
-from service.problems import Overloaded
+from service.problems import BadOption, Overloaded
 
 
 def test_what_cannot_be_answered_in_time_is_refused_with_the_time_to_wait() -> None:
@@ -32,7 +32,7 @@ def test_an_idle_service_admits_one_image_at_any_rate_but_not_more_than_it_can_a
     slow = Admission(lambda: 0.1, deadline_seconds=1)
     with slow.admit(1):
         pass
-    with pytest.raises(Overloaded, match="0 images are under way and 2 more"), slow.admit(2):
+    with pytest.raises(BadOption, match="2 images of the network, and 1 are the most"), slow.admit(2):
         pass
 
 
@@ -45,7 +45,22 @@ def test_an_idle_service_goes_by_its_best_rate_since_only_runs_can_mend_a_spoilt
             door.check()
     with door.admit(10), pytest.raises(Overloaded), door.admit(1):
         pass
-    with pytest.raises(Overloaded, match="0 images are under way and 11 more would take 1"), door.admit(11):
+    with pytest.raises(BadOption, match="11 images of the network, and 10 are the most"), door.admit(11):
+        pass
+
+
+def test_what_could_never_be_admitted_is_the_clients_fault_even_while_others_are_under_way() -> None:
+    door = Admission(lambda: 2.4, deadline_seconds=5)
+    told = r"up to 13 images of the network, and 12 are the most that fit in the limit of 5 s; send fewer boxes"
+    with pytest.raises(BadOption, match=told) as refusal:
+        door.check(13)
+    assert refusal.value.headers == {}
+    with door.admit(1):
+        with pytest.raises(BadOption, match=told), door.admit(13):
+            pass
+        with pytest.raises(Overloaded, match="1 images are under way and 12 more"):
+            door.check(12)
+    with door.admit(12):
         pass
 
 

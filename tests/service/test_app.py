@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from service import options
-from service.admission import Bodies
+from service.admission import Admission, Bodies
 from service.app import create_app
 from service.estimator import STAGES_TOLD
 from service.images import prepare
@@ -184,6 +184,14 @@ def test_more_than_can_be_answered_in_time_is_refused_with_retry_after(engine: S
         assert "the limit is 20 s" in refusal(answer, 429, "overloaded")
         assert int(answer.headers["retry-after"]) >= 1
         assert client.post(content=astronaut).status_code == 200
+
+
+def test_more_than_could_ever_be_answered_in_time_is_the_clients_fault(client: Client, astronaut: bytes) -> None:
+    client.app.state.runtime.estimator.admission = Admission(lambda: 1.0, deadline_seconds=3)
+    answer = client.post("/pose?boxes=0,0,512,512;0,0,256,256&flip=true", content=astronaut)
+    assert "up to 4 images of the network, and 3 are the most" in refusal(answer, 422, "bad_option")
+    assert "retry-after" not in answer.headers
+    assert client.post("/pose?boxes=0,0,512,512&flip=true", content=astronaut).status_code == 200
 
 
 def test_more_bytes_than_the_memory_holds_are_refused_while_others_are_under_way(
