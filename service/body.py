@@ -125,18 +125,19 @@ def parse_multipart(body: bytes, content_type: str) -> Body:
     Raises:
         Malformed: It is not a form of this boundary, or `image` is missing or given twice.
     """
+    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    if not boundary:
+        raise Malformed("the content type multipart/form-data has no boundary; without it no field can be found")
     parts = _Parts()
     try:
-        boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
         parser = MultipartParser(boundary, parts.callbacks())
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
         raise Malformed(f"the multipart body is broken: {error}") from error
     photos = [bytes(data) for name, data in parts.found if name == "image"]
-    if not boundary or not parts.is_complete or len(photos) != 1:
-        told = "has no boundary" if not boundary else f"has {len(photos)} complete fields `image`"
-        raise Malformed(f"the multipart body {told}; exactly one photo is needed")
+    if not parts.is_complete or len(photos) != 1:
+        raise Malformed(f"the multipart body has {len(photos)} complete fields `image`; exactly one photo is needed")
     options = tuple((name, _text(name, data)) for name, data in parts.found if name != "image")
     return Body(photos[0], options)
 
