@@ -7,11 +7,12 @@ the other data sets. Published predictions are scored against MPII's validation 
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -199,12 +200,23 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
 def _people(options: argparse.Namespace) -> list[Person]:
     if options.mpii:
         return read_annotated_people(options.mpii, options.images)
-    people = [p for p in read_people(options.data, [options.pack]) if options.source in (None, p.source)]
+    everybody = list(read_people(options.data, [options.pack]))
+    people = [person for person in everybody if options.source in (None, person.source)]
+    if not people:
+        sources = ", ".join(sorted({person.source for person in everybody}))
+        raise SystemExit(f"nobody in the pack {options.pack} is of {options.source}; it has people of {sources}")
     return scenes(people, options.share, options.seed) if options.share else people
 
 
 def _print(found: dict[str, Accuracy], as_json: bool) -> None:
-    print(json.dumps({name: asdict(value) for name, value in found.items()}) if as_json else table(found))
+    print(json.dumps(_plain({name: asdict(value) for name, value in found.items()})) if as_json else table(found))
+
+
+def _plain(value: Any) -> Any:
+    """The same without nan, which JSON lacks."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _batches(people: Sequence[Person]) -> list[NDArray[np.uint8]]:

@@ -12,6 +12,7 @@ from models.calibration import Calibration
 from models.checkpoint import save_checkpoint
 from models.contract import SHIPPED_MODEL
 from models.evaluation import Estimates, accuracies, compare, estimator, main
+from models.metrics import accuracy
 from models.network import PoseNetwork
 from models.people import Person, read_people
 from tests.contracts import make_contract
@@ -70,6 +71,23 @@ def test_command_prints_the_table_or_json(
     assert "difference +0.00 points" in out
     main(["model.onnx", "--data", str(pack), "--json"])
     assert json.loads(capsys.readouterr().out)["mpii PCKh@0.5"]["people"] == 4
+
+
+def test_json_tells_what_nobody_has_a_label_for_as_null(
+    pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = accuracy(*np.zeros((2, 1, 16), bool), np.array([True]))
+    monkeypatch.setattr(evaluation, "estimator", lambda *_: lambda people: Estimates(truths(people), None, None, None))
+    monkeypatch.setattr(evaluation, "accuracies", lambda *_: {"nobody": nothing})
+    main(["model.onnx", "--data", str(pack), "--json"])
+    told = json.loads(capsys.readouterr().out)["nobody"]
+    assert (told["total"], told["limbs"], set(told["columns"].values())) == (None, None, {None})
+    assert (told["people"], told["joints"]) == (1, 0)
+
+
+def test_a_data_set_that_the_pack_lacks_is_refused(pack: Path) -> None:
+    with pytest.raises(SystemExit, match="nobody in the pack dev is of nosuch; it has people of mpii"):
+        main(["model.onnx", "--data", str(pack), "--source", "nosuch"])
 
 
 @pytest.mark.parametrize(
