@@ -93,7 +93,12 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--threads", type=int, default=0, help="processor threads; 0 leaves the choice to torch")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--evaluate-every", type=int, default=6_400, help="crops between looks at the development people")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.batch < 1 or options.evaluate_every < 1:
+        parser.error("--batch and --evaluate-every must be at least 1")
+    if (crops := sum(stage.crops for stage in options.stages)) < options.batch:
+        parser.error(f"the stages have {crops} crops together, fewer than one batch of {options.batch}")
+    return options
 
 
 def native_bf16(device: str) -> bool:

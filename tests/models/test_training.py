@@ -84,6 +84,22 @@ def test_stages_are_read_and_others_refused() -> None:
         parse_options(["--data", "x", "--out", "y", "--stages", "128:60000"])
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["--evaluate-every", "0"], "--batch and --evaluate-every must be at least 1"),
+        (["--batch", "0"], "--batch and --evaluate-every must be at least 1"),
+        (["--stages", "64/16:3", "64/8:4", "--batch", "8"], "have 7 crops together, fewer than one batch of 8"),
+    ],
+)
+def test_options_without_a_single_step_are_refused(
+    given: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_options(["--data", "x", "--out", "y", *given])
+    assert sentence in capsys.readouterr().err
+
+
 def test_absent_joints_are_to_have_flat_maps_and_unlabelled_ones_count_nothing(pack: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     run = Run.begin(parse_options(options(pack, tmp_path, ["64/16:24"])))
