@@ -73,10 +73,11 @@ def test_report_prints_what_the_route_answers(capsys: pytest.CaptureFixture[str]
     assert report["deployment"]["time"]["runs"] == 50
 
 
-def test_report_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("runs", ["0", "-1", "1.5", "x"])
+def test_report_needs_a_run(runs: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        cli.main(["report", "--runs", "0"])
-    assert "0 is less than 1" in capsys.readouterr().err
+        cli.main(["report", f"--runs={runs}"])
+    assert f"argument --runs: {runs} is not a whole number of at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
