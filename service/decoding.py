@@ -1,7 +1,7 @@
 """A photo's file -> pixels: which format, how large, which way up, and how finely it must be decoded.
 
-The bytes decide the format. Only `FORMATS` are ever handed to a decoder, and a photo's size is read from its header
-and checked before a pixel is decoded. All functions are safe to call from many threads.
+The bytes decide the format. Only `FORMATS` are ever handed to a decoder, and of how many parts the file is (`parts`)
+and how large the photo is are checked before a pixel is decoded. All functions are safe to call from many threads.
 """
 
 import io
@@ -24,9 +24,17 @@ from PIL import (
 )
 
 from models.crop import INPUT_SIZE, OUTSIDE_COLOUR
-from service.problems import Malformed, NotAnImage, TooLarge
+from service.parts import MAX_PARSED_BYTES, Pieces, check_parts, check_tiles
+from service.problems import Malformed, NotAnImage, ServiceError, TooLarge
 
 _Opener = Callable[[io.BytesIO], Image.Image]
+
+
+def _open_tiff(file: io.BytesIO) -> Image.Image:
+    image = TiffImagePlugin.TiffImageFile(file)
+    image.is_animated = True  # of one picture only, Pillow reads all numbers in EXIF's directories, however many
+    return image
+
 
 # The plugins' own classes rather than Image.open, whose size check comes first, warns, and does not tell the size.
 _OPENERS: Final[dict[str, tuple[Callable[[bytes], bool], _Opener]]] = {
@@ -34,7 +42,7 @@ _OPENERS: Final[dict[str, tuple[Callable[[bytes], bool], _Opener]]] = {
     "PNG": (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
     "WebP": (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", WebPImagePlugin.WebPImageFile),
     "GIF": (lambda head: head.startswith((b"GIF87a", b"GIF89a")), GifImagePlugin.GifImageFile),
-    "TIFF": (lambda head: head.startswith((b"II*\0", b"MM\0*")), TiffImagePlugin.TiffImageFile),
+    "TIFF": (lambda head: head.startswith((b"II*\0", b"MM\0*")), _open_tiff),
     "BMP": (lambda head: head.startswith(b"BM"), BmpImagePlugin.BmpImageFile),
 }
 
@@ -130,7 +138,7 @@ class PhotoFile:
 
         Raises:
             NotAnImage: The bytes are in none of `FORMATS`.
-            Malformed: There are no bytes, or the header is broken.
+            Malformed: There are no bytes, the header is broken, or the file has more parts than any encoder makes.
             TooLarge: The header tells of more pixels than the limit.
         """
         name, image = _open(data)
@@ -138,6 +146,7 @@ class PhotoFile:
         if width * height > max_pixels:
             pixels = f"{width} x {height} = {width * height:,} pixels"
             raise TooLarge(f"the photo has {pixels}; the limit is {max_pixels:,}")
+        check_tiles(name, image)
         orientation = _orientation(name, image)
         if orientation in _QUARTER_TURNS:
             width, height = height, width
@@ -150,7 +159,7 @@ class PhotoFile:
             needed_px: Side of the smallest square to be cut out, in photo pixels; 0 decodes at full scale.
 
         Raises:
-            Malformed: The file is truncated or broken.
+            Malformed: The file is truncated or broken, or has more parts than any encoder makes.
         """
         try:
             reduction = self._reduce(needed_px)
@@ -158,8 +167,8 @@ class PhotoFile:
             rgb = _to_rgb(self.image)
             turn = _TURNS.get(self.orientation)
             upright = rgb if turn is None else rgb.transpose(turn)
-        except MemoryError:
-            raise  # our own failure, not the photo's
+        except (MemoryError, ServiceError):
+            raise  # our own failure, not the photo's, or already told
         except Exception as error:
             raise _broken(self.name, error) from error
         return Photo(upright, self.width, self.height, reduction)
@@ -187,8 +196,13 @@ def _open(data: bytes) -> tuple[str, Image.Image]:
         raise Malformed("the photo is empty: 0 bytes, at least 1 is needed")
     for name, (matches, opener) in _OPENERS.items():
         if matches(data[:16]):
+            check_parts(name, data)
+            # A BMP's run lengths are read two bytes at a time.
+            file = io.BytesIO(data) if name == "BMP" else Pieces(data, name)
             try:
-                return name, opener(io.BytesIO(data))
+                return name, opener(file)
+            except ServiceError:
+                raise
             except Exception as error:
                 raise _broken(name, error) from error
     raise NotAnImage(f"the {len(data):,} bytes are not a photo in any of the formats {', '.join(FORMATS)}")
@@ -204,8 +218,12 @@ def _orientation(name: str, image: Image.Image) -> int:
     """The EXIF orientation still to be applied; 1, upright, where there is none or it cannot be read."""
     if name == "TIFF":
         return 1  # the plugin has applied it
+    if len(image.info.get("exif", b"")) > MAX_PARSED_BYTES:
+        return 1  # a value that fills them takes Pillow seconds
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except ServiceError:
+        raise  # Pillow decodes a PNG to look for them
     except Exception:  # broken EXIF data raise anything, and a photo without them is still a photo
         return 1
 
