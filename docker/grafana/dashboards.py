@@ -67,14 +67,14 @@ def _traffic() -> tuple[_AnyPanel, ...]:
         _lines(
             "Failed and slow requests",
             "percentunit",
-            "Of the last hour's photos, the share that was shed or failed; of those not shed, that over 2 s.",
+            "Of the last hour's photos, the share that was shed or failed, and the share that took longer than 2 s.",
             ("job:pose_failed_requests:ratio_rate1h", "shed or failed"),
             ("job:pose_slow_requests:ratio_rate1h", "slower than 2 s"),
         ),
         _lines(
             "Remaining error budget",
             "percentunit",
-            "What is left of 30 days' budgets: 0.5 % of all photos may fail, 1 % of those not shed be slow; "
+            "What is left of 30 days' budgets: 0.5 % of all photos may be shed or fail, 1 % be slow; "
             "below 0 the objective is missed.",
             ("1 - job:pose_failed_requests:ratio_rate30d / 0.005", "availability"),
             ("1 - job:pose_slow_requests:ratio_rate30d / 0.01", "latency"),
