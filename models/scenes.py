@@ -1,20 +1,28 @@
-"""People as small parts of larger photos, to see how well they are found without a box."""
+"""People as small parts of larger photos and in close-ups, to see how well they are found without a box."""
 
 import io
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from models.crop import OUTSIDE_COLOUR, Box
 from models.people import SAME_COLOUR, Person
+from models.skeleton import JOINTS
 
 # Of a picture's side: what lies further out than the nominal crop is hardly ever anybody's whole body.
 _CORNER_SHARE = 1 / 6
 
 # Of a photo's pixels: how many have the colour of what lies outside by chance.
 _BY_CHANCE = 0.02
+
+# The packs' pictures are small: enlarged and sharpened this far, close-ups have edges as sharp as a camera's.
+_ENLARGED = 3
+_SHARPENED = ImageFilter.UnsharpMask(radius=4, percent=200, threshold=0)
+
+_HEADROOM = 0.35  # of the torso, above the head
+_MOST_TILTED = 0.5  # of the torso's height: how far the neck may be beside the pelvis
 
 
 def scenes(people: Sequence[Person], share: float, seed: int = 0) -> list[Person]:
@@ -65,3 +73,46 @@ def _placed(person: Person, background: Image.Image, share: float, place: np.nda
     box = Box(person.box.x + x, person.box.y + y, person.box.width, person.box.height)
     joints = person.joints + np.array([x, y])
     return replace(person, picture=encoded.getvalue(), size=size, box=box, joints=joints)
+
+
+def close_ups(people: Sequence[Person], torsos: float) -> list[Person]:
+    """Square photos, sharp as a camera's, of those who are upright; joints beside the photo are not labelled.
+
+    Args:
+        people: Of whom.
+        torsos: How far below the upper neck the photo ends, in lengths from there to the pelvis: 0.6 is above the
+            navel, 1 at the hips.
+    """
+    found = (_close_up(person, torsos) for person in people)
+    return [person for person in found if person is not None]
+
+
+def _close_up(person: Person, torsos: float) -> Person | None:
+    head, neck, pelvis = (JOINTS.index(name) for name in ("head_top", "upper_neck", "pelvis"))
+    across, torso = person.joints[pelvis] - person.joints[neck]
+    if not person.labelled[[head, neck, pelvis]].all() or abs(across) > _MOST_TILTED * torso:
+        return None
+    bottom = min(person.size, round(person.joints[neck, 1] + torsos * torso))
+    top = max(0, round(person.joints[head, 1] - _HEADROOM * torso))
+    side = bottom - top
+    if side <= torso * torsos:  # the head is not above the neck
+        return None
+    left = int(np.clip(person.joints[neck, 0] - side / 2, 0, person.size - side))
+    with Image.open(io.BytesIO(person.picture)) as image:
+        photo = image.convert("RGB").crop((left, top, left + side, bottom))
+    size = side * _ENLARGED
+    photo = photo.resize((size, size), Image.Resampling.LANCZOS).filter(_SHARPENED)
+    encoded = io.BytesIO()
+    photo.save(encoded, "PNG", compress_level=1)
+    joints = (person.joints - (left, top)) * _ENLARGED
+    corner = (person.box.x - left, person.box.y - top)
+    box = Box(*(_ENLARGED * part for part in (*corner, person.box.width, person.box.height)))
+    return replace(
+        person,
+        picture=encoded.getvalue(),
+        size=size,
+        box=box,
+        joints=joints,
+        labelled=person.labelled & ((joints >= 0) & (joints < size)).all(-1),
+        head_size=None if person.head_size is None else person.head_size * _ENLARGED,
+    )

@@ -21,7 +21,7 @@ from service.images import KeptPhotos, Prepared, prepare, recut
 from service.metrics import Metrics
 from service.options import Options
 from service.problems import DeadlineMissed
-from service.refine import LOOKS, Look, refined_crop
+from service.refine import LOOKS, Look, distant_crop, is_close_up, refined_crop
 from service.settings import Settings
 
 STAGES_TOLD: Final = ("decode", "crop", "queue", "inference", "total")
@@ -141,9 +141,29 @@ class Estimator:
                 photo, estimates = await self._look(
                     partial(recut, data, photo, crops, limit, self._kept.keep), options, deadline, timing
                 )
+        if options.from_a_distance:
+            photo, estimates = await self._look_from_a_distance(data, photo, estimates, options, deadline, timing)
         people = tuple(_person(photo, index, estimates, options) for index in range(len(photo.people)))
         timing["total"] = time.monotonic() - start
         return Estimate(photo.width, photo.height, people, timing)
+
+    async def _look_from_a_distance(
+        self,
+        data: bytes,
+        photo: Prepared,
+        estimates: Estimates,
+        options: Options,
+        deadline: float,
+        timing: dict[str, float],
+    ) -> tuple[Prepared, Estimates]:
+        """The answer of a look from a distance where the photo is a close-up, else the one so far."""
+        (old,), width, height = photo.crops, photo.width, photo.height
+        crop = distant_crop(width, height, old.to_photo(estimates.coordinates[0]))
+        cut = partial(recut, data, photo, [crop], self._settings.max_pixels, self._kept.keep)
+        distant, told = await self._look(cut, options, deadline, timing)
+        joints = crop.to_photo(told.coordinates[0])
+        close = is_close_up(min(width, height), joints, told.confidence[0], estimates.confidence[0])
+        return (distant, told) if close else (photo, estimates)
 
     async def _look(
         self, cut: Callable[[], Prepared], options: Options, deadline: float, timing: dict[str, float]

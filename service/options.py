@@ -33,7 +33,7 @@ class Options:
         boxes: People's boxes in photo pixels; none means the whole photo.
         heatmaps: Whether the answer carries the heatmaps.
         flip: Whether each crop's mirror image is looked at too, and both heatmaps averaged.
-        refine: Whether a first pass finds the crops that closer ones look at.
+        refine: Whether a first pass finds the crops that closer ones look at, and without boxes one from a distance.
     """
 
     boxes: tuple[Box, ...] = ()
@@ -44,7 +44,13 @@ class Options:
     @property
     def images(self) -> int:
         """How many images the network is given for a photo, at most."""
-        return max(1, len(self.boxes)) * (1 + self.flip) * (1 + len(LOOKS) * self.refine)
+        looks = 1 + len(LOOKS) * self.refine + self.from_a_distance
+        return max(1, len(self.boxes)) * (1 + self.flip) * looks
+
+    @property
+    def from_a_distance(self) -> bool:
+        """Whether the last look is at a square much larger than the photo: a box tells where a body ends."""
+        return self.refine and not self.boxes
 
 
 def parse_options(given: Iterable[tuple[str, Any]], max_boxes: int) -> Options:

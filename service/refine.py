@@ -1,4 +1,4 @@
-"""Closer looks: the square around the joints that a first pass found, for photos without a box or with a loose one."""
+"""More looks: closer, at the square around the joints found, and from a distance, at a body that the photo cuts off."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.crop import Box, Crop
+from models.skeleton import JOINTS, UPPER_BODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,18 @@ MPII's crops, whose median is 1.4."""
 BELIEVED: Final = 0.1
 """Confidence from which a joint takes part: higher, and the doubtful parts of a small person are cut off."""
 
+_HALF: Final = (JOINTS.index("thorax"), *UPPER_BODY)
+"""The joints that tell how sure a look is: a close-up shows these, and squeezes the legs in where it is misread."""
+
+_FEET: Final = (JOINTS.index("left_ankle"), JOINTS.index("right_ankle"))
+
+_DISTANT_SIDE: Final = 2.2  # of the photo's height: as much below the photo as a body has below its hips
+_HEADROOM: Final = 0.1  # of the photo's height, above it
+_SURER: Final = 0.05  # in mean confidence: where a body goes on below the photo, the difference is 0.1 to 0.5
+_CLOSE: Final = 0.35  # of the photo's shorter side: how far the upper body of a close-up reaches
+
+_SEEN: Final = 0.3  # mean confidence of the ankles, above which the photo shows them
+
 _FEWEST_JOINTS: Final = 4
 _SMALLEST_SHARE: Final = 0.1  # of the crop before: below, the joints have collapsed into a blob rather than a person
 
@@ -50,6 +63,41 @@ def refined_crop(look: Look, crop: Crop, joints: NDArray[np.floating], confidenc
     corner = (low + high - extent) / 2
     found = Crop.around(Box(*corner.tolist(), *extent.tolist()), margin=look.margin)
     return crop if overlap(crop, found) > look.same_overlap else found
+
+
+def distant_crop(width: int, height: int, joints: NDArray[np.floating]) -> Crop:
+    """The square that holds the whole body of somebody whom a photo shows down to the hips.
+
+    Args:
+        width: Of the photo, in pixels.
+        height: Likewise.
+        joints: [J, 2], what was found, in photo pixels: the square is centred over them.
+    """
+    side = _DISTANT_SIDE * height
+    middle = float(np.clip(np.median(joints[:, 0]), 0, width))
+    return Crop(middle - side / 2, -_HEADROOM * height, side)
+
+
+def is_close_up(
+    shorter_side: int,
+    joints: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    other_confidence: NDArray[np.floating],
+) -> bool:
+    """Whether a look from a distance is right about the photo: it is surer, sees no feet, and the upper body is large.
+
+    Args:
+        shorter_side: Of the photo, in pixels.
+        joints: [J, 2], what it found, in photo pixels.
+        confidence: [J], of what it found.
+        other_confidence: [J], of the answer so far.
+    """
+    half = np.array(_HALF)
+    believed = joints[half[confidence[half] >= BELIEVED]]
+    if len(believed) < _FEWEST_JOINTS or confidence[list(_FEET)].mean() > _SEEN:
+        return False
+    is_surer = confidence[half].mean() >= other_confidence[half].mean() + _SURER
+    return bool(is_surer and np.ptp(believed, axis=0).max() >= _CLOSE * shorter_side)
 
 
 def overlap(a: Crop, b: Crop) -> float:

@@ -40,7 +40,7 @@ class PoseRequest(_Document):
     heatmaps: bool = Field(False, description="Whether the answer carries the heatmaps.")
     flip: bool = Field(False, description="Whether each crop's mirror image is looked at too, and both averaged.")
     refine: bool | None = Field(
-        None, description="Whether a first pass finds the crop for closer looks. Left out: only without boxes."
+        None, description="Whether a first pass finds the crop for more looks. Left out: only without boxes."
     )
 
 

@@ -23,7 +23,8 @@ _FLIP: Final = (
     "Look at each crop's mirror image too and average both: twice the work, and with this model hardly more accurate."
 )
 _REFINE: Final = (
-    "Find the person in a first pass, then look closer, up to twice. On by default without boxes, off with them."
+    "Find the person in a first pass, then look closer, up to twice; without boxes also once from a distance, for "
+    "photos that end above somebody's feet. On by default without boxes, off with them."
 )
 _FILE: Final = {"type": "string", "format": "binary"}
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from models.crop import OUTSIDE_COLOUR
 from models.people import read_people
-from models.scenes import scenes
+from models.scenes import close_ups, scenes
+from models.skeleton import JOINTS
 
 
 def encoded(picture: NDArray[np.uint8]) -> bytes:
@@ -45,3 +46,32 @@ def test_people_whose_pictures_have_no_corner_in_the_photo_are_refused(pack: Pat
     outside = np.full((person.size, person.size, 3), OUTSIDE_COLOUR, np.uint8)
     with pytest.raises(ValueError, match="corner"):
         scenes([replace(person, picture=encoded(outside))], share=0.25)
+
+
+def test_close_ups_end_where_they_are_told_to(pack: Path) -> None:
+    people = list(read_people(pack, ["dev"]))
+    person, close = people[0], close_ups(people[:1], torsos=1.0)[0]
+    pelvis, neck, ankle = (JOINTS.index(name) for name in ("pelvis", "upper_neck", "left_ankle"))
+    scale = close.head_size / person.head_size
+    assert close.size == pytest.approx(close.joints[pelvis, 1], abs=scale)
+    assert np.allclose(close.joints[pelvis] - close.joints[neck], scale * (person.joints[pelvis] - person.joints[neck]))
+    assert close.labelled[neck]
+    assert not close.labelled[ankle]
+    assert close.decode(close.size).shape == (close.size, close.size, 3)
+
+
+def test_close_ups_show_what_was_around_their_joints(pack: Path) -> None:
+    person = next(iter(read_people(pack, ["dev"])))
+    (close,) = close_ups([person], torsos=0.8)
+    for joint in np.flatnonzero(close.labelled):
+        here, there = (
+            p.decode(p.size)[*reversed(np.minimum(p.joints[joint].astype(int), p.size - 1))] for p in (person, close)
+        )
+        assert np.abs(here.astype(int) - there).max() < 100, JOINTS[joint]
+
+
+def test_there_are_no_close_ups_of_who_lies_or_has_no_head(pack: Path) -> None:
+    person = next(iter(read_people(pack, ["dev"])))
+    lying = replace(person, joints=person.joints[:, ::-1])
+    headless = replace(person, labelled=np.arange(16) != JOINTS.index("head_top"))
+    assert close_ups([lying, headless], torsos=0.8) == []

@@ -14,7 +14,7 @@ from service.images import KeptPhotos, prepare, recut
 from service.metrics import Metrics
 from service.options import Options
 from service.problems import DeadlineMissed, NotAnImage, NotReady
-from service.refine import LOOKS, refined_crop
+from service.refine import LOOKS, distant_crop, refined_crop
 from service.settings import Settings
 from tests.service.standin import StandIn, estimate, wait_until
 
@@ -155,8 +155,9 @@ def test_flip_averages_with_the_mirror_image(
 
 
 def test_refine_looks_closer_at_the_square_around_the_joints(
-    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("service.estimator.is_close_up", lambda *_: False)
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
     kept = KeptPhotos(1e9)
     prepared = prepare(astronaut, (), settings.max_pixels, kept.keep)
@@ -171,21 +172,47 @@ def test_refine_looks_closer_at_the_square_around_the_joints(
     (person,) = found.people
     assert (person.crop, person.whole_image, person.box) == (crops[-1], True, Box(0, 0, 512, 512))
     np.testing.assert_allclose(person.joints, crops[-1].to_photo(estimate(prepared.pixels).coordinates[0]))
-    assert engine.batches == [1] * len(crops)
+    assert engine.batches == [1] * (len(crops) + 1)
+
+
+def test_refine_takes_the_look_from_a_distance_at_a_close_up(
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[np.ndarray, ...]] = []
+    monkeypatch.setattr("service.estimator.refined_crop", lambda look, crop, *_: crop)
+    monkeypatch.setattr("service.estimator.is_close_up", lambda side, *told: asked.append(told) or side == 512)
+    (person,) = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True))).people
+    first = prepare(astronaut, (), settings.max_pixels, KeptPhotos(1e9).keep)
+    so_far = estimate(first.pixels)
+    crop = distant_crop(512, 512, first.crops[0].to_photo(so_far.coordinates[0]))
+    told = estimate(recut(astronaut, first, [crop], settings.max_pixels, KeptPhotos(1e9).keep).pixels)
+    assert (person.crop, person.whole_image, person.box) == (crop, True, Box(0, 0, 512, 512))
+    np.testing.assert_allclose(person.joints, crop.to_photo(told.coordinates[0]))
+    for got, wanted in zip(asked[0], (person.joints, told.confidence[0], so_far.confidence[0]), strict=True):
+        np.testing.assert_allclose(got, wanted)
+
+
+def test_with_a_box_there_is_no_look_from_a_distance(
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.estimator.refined_crop", lambda look, crop, *_: crop)
+    run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(BOXES[:1], refine=True)))
+    assert engine.batches == [1]
 
 
 def test_refine_takes_no_crop_beside_the_photo(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("service.estimator.is_close_up", lambda *_: False)
     monkeypatch.setattr("service.estimator.refined_crop", lambda *_: Crop(512, 0, 100))
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
     assert found.people[0].crop == Crop.whole(512, 512)
-    assert engine.batches == [1]
+    assert engine.batches == [1, 1]
 
 
-def test_refine_stops_after_a_first_pass_that_changes_nothing(
+def test_refine_looks_no_closer_after_a_first_pass_that_changes_nothing(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.estimator.refined_crop", lambda look, crop, *_: crop)
     run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
-    assert engine.batches == [1]
+    assert engine.batches == [1, 1]

@@ -85,6 +85,7 @@ def test_images_count_every_look() -> None:
     assert parse_options([("boxes", boxes)], 64).images == 2
     assert parse_options([("boxes", boxes), ("flip", "true")], 64).images == 4
     assert parse_options([("boxes", boxes), ("flip", "true"), ("refine", "true")], 64).images == 12
+    assert parse_options([], 64).images == 4
 
 
 def test_texts_of_hostile_length_are_refused_unread() -> None:

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.crop import Crop
-from service.refine import BELIEVED, LOOKS, overlap, refined_crop
+from models.skeleton import LOWER_BODY
+from service.refine import BELIEVED, LOOKS, distant_crop, is_close_up, overlap, refined_crop
 
 WHOLE = Crop(0, 0, 1000)
 SURE = np.ones(16)
@@ -60,3 +61,28 @@ def test_overlap_of_squares() -> None:
     assert overlap(WHOLE, WHOLE) == 1
     assert overlap(WHOLE, Crop(2000, 0, 10)) == 0
     assert overlap(Crop(0, 0, 2), Crop(1, 0, 2)) == pytest.approx(1 / 3)
+
+
+@given(st.integers(1, 10**4), st.integers(1, 10**4), st.floats(-1e5, 1e5))
+def test_the_distant_crop_holds_the_photos_height_and_more_below(width: int, height: int, x: float) -> None:
+    crop = distant_crop(width, height, np.full((16, 2), x))
+    assert crop.overlaps(width, height)
+    assert crop.y < 0
+    assert crop.y + crop.side > 2 * height
+
+
+def upper_body(reach: float) -> np.ndarray:
+    """Joints of which all but the legs span `reach` of a photo of 1000 pixels."""
+    joints = np.linspace([0, 0], [reach * 1000] * 2, 16)
+    joints[list(LOWER_BODY)] = 5000
+    return joints
+
+
+def test_a_close_up_is_surer_from_a_distance_shows_no_feet_and_fills_the_photo() -> None:
+    sure, doubtful = np.full(16, 0.8), np.full(16, 0.7)
+    sure[list(LOWER_BODY)] = 0.1
+    assert is_close_up(1000, upper_body(0.9), sure, doubtful)
+    assert not is_close_up(1000, upper_body(0.9), sure, sure)
+    assert not is_close_up(1000, upper_body(0.3), sure, doubtful)
+    assert not is_close_up(1000, upper_body(0.9), np.full(16, 0.8), doubtful)
+    assert not is_close_up(1000, upper_body(0.9), np.full(16, BELIEVED - 0.01), np.zeros(16))
