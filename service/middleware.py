@@ -53,16 +53,24 @@ class RequestMiddleware:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 await asyncio.sleep(0)  # uvloop writes when its turn ends: the answer leaves before it is recorded
 
+        async def refuse(error: Exception) -> None:
+            problem, headers = problems.describe(error, request_id)
+            self.metrics.rejected.labels(problem["reason"]).inc()
+            await problems.response(problem, headers)(scope, receive, send_with_id)
+
         is_quiet = scope["path"].startswith(_QUIET_PATHS)
         with nullcontext() if is_quiet else self.metrics.in_flight.track_inprogress():
             try:
                 await self.app(scope, receive, send_with_id)
+            except asyncio.CancelledError:  # by the server, when the drain is over and the body still on its way
+                if status:
+                    raise
+                await refuse(problems.NotReady("the service is stopping"))
             except Exception as error:
                 _log.exception("request %s failed", request_id)
                 if status:
                     raise
-                self.metrics.rejected.labels(problems.ServiceError.reason).inc()
-                await problems.response(*problems.describe(error, request_id))(scope, receive, send_with_id)
+                await refuse(error)
         self._record(scope, status, time.perf_counter() - start, request_id)
 
     def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:

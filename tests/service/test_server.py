@@ -223,6 +223,20 @@ def test_what_is_left_after_the_drain_is_refused_in_words(tmp_path: Path, astron
     assert "Traceback" not in server.log.read_text()
 
 
+def test_a_body_that_stalls_beyond_the_drain_is_refused_in_words(tmp_path: Path) -> None:
+    server = start(tmp_path / "log", DSNT_POSE_DRAIN_SECONDS="0.2")
+    with socket.create_connection(server.address, timeout=20) as connection:
+        connection.sendall(b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbegun")
+        wait_until(lambda: server.metric("pose_in_flight_requests") == 1)
+        assert stop(server) == 0
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"reason":"not_ready"' in answer
+    log = server.log.read_text()
+    assert "POST /pose 503" in log
+    assert "Traceback" not in log
+
+
 def test_sigterm_under_load_loses_no_accepted_request(tmp_path: Path, astronaut: bytes) -> None:
     server = start(tmp_path / "log")
     with ThreadPoolExecutor(8) as clients:
