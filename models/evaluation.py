@@ -26,7 +26,7 @@ from models.metrics import Accuracy, paired_bootstrap, pck, pckh, right_joints, 
 from models.mpii import read_annotated_people, read_predictions, read_truths
 from models.network import PoseNetwork, normalise
 from models.people import DEVELOPMENT, Person, read_people
-from models.scenes import scenes
+from models.scenes import close_ups, scenes
 
 _BATCH: Final = 16
 _CLIENTS: Final = 2
@@ -183,6 +183,7 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--against", help="another model, compared with the first on the same people")
     parser.add_argument("--share", type=float, help="place people in larger photos, as this share of their side")
     parser.add_argument("--seed", type=int, default=0, help="of their places, with --share")
+    parser.add_argument("--close-ups", type=float, metavar="TORSOS", help="cut photos off this far below the neck")
     parser.add_argument("--without-boxes", action="store_true", help="do not tell the service where people are")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
@@ -190,8 +191,10 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("say whom to evaluate on: one of --data, --mpii and --truths")
     if options.without_boxes and not options.model.startswith(_ADDRESS):
         parser.error("--without-boxes needs a service: a model file is asked for the crop around a box")
-    if (options.share or options.source) and not options.data:
-        parser.error("--share and --source are for people of --data")
+    if (options.share or options.close_ups or options.source) and not options.data:
+        parser.error("--share, --close-ups and --source are for people of --data")
+    if options.share and options.close_ups:
+        parser.error("say one of --share and --close-ups")
     if options.mpii and not options.images:
         parser.error("--mpii needs --images, MPII's folder of photos")
     return options
@@ -205,6 +208,8 @@ def _people(options: argparse.Namespace) -> list[Person]:
     if not people:
         sources = ", ".join(sorted({person.source for person in everybody}))
         raise SystemExit(f"nobody in the pack {options.pack} is of {options.source}; it has people of {sources}")
+    if options.close_ups:
+        return close_ups(people, options.close_ups)
     return scenes(people, options.share, options.seed) if options.share else people
 
 

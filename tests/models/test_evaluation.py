@@ -73,6 +73,21 @@ def test_command_prints_the_table_or_json(
     assert json.loads(capsys.readouterr().out)["mpii PCKh@0.5"]["people"] == 4
 
 
+def test_command_evaluates_on_close_ups(
+    pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Person] = []
+
+    def perfect(people: Sequence[Person]) -> Estimates:
+        asked.extend(people)
+        return Estimates(truths(people), None, None, None)
+
+    monkeypatch.setattr(evaluation, "estimator", lambda *_: perfect)
+    main(["model.onnx", "--data", str(pack), "--close-ups", "0.8"])
+    assert "| 100.0" in capsys.readouterr().out
+    assert all(person.labelled.sum() < 16 for person in asked)
+
+
 def test_json_tells_what_nobody_has_a_label_for_as_null(
     pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,9 +112,10 @@ def test_a_data_set_that_the_pack_lacks_is_refused(pack: Path) -> None:
         (["--data", "pack", "--without-boxes"], "--without-boxes needs a service"),
         (
             ["--mpii", "valid.h5", "--images", "photos", "--share", "0.5"],
-            "--share and --source are for people of --data",
+            "--share, --close-ups and --source are for people of --data",
         ),
         (["--mpii", "valid.h5"], "--mpii needs --images"),
+        (["--data", "pack", "--share", "0.5", "--close-ups", "1"], "say one of --share and --close-ups"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(
