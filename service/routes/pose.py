@@ -33,7 +33,7 @@ _REFUSALS: Final = {
     408: "The body did not arrive in time.",
     413: "Too many bytes or too many pixels.",
     415: "Not an image in a format that is read, or a content type that is not.",
-    422: "An option is unknown, given twice, or out of range; or a box lies outside the photo.",
+    422: "An option is unknown, given twice, or out of range; a box lies outside the photo; or all need too long.",
     429: "More is waiting than can be answered in time, or held in memory.",
     500: "The network failed on this photo.",
     503: "Not ready, or the deadline passed.",
