@@ -92,6 +92,7 @@ def accuracy_metadata(people: list[Person], joints: NDArray[np.float64]) -> dict
 def main(arguments: list[str] | None = None) -> int:
     """The command line; the exit status is 1 where the file would not say what torch says."""
     options = parse_options(arguments)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     network = PoseNetwork()
     load_weights(network, *options.weights)
     people = [person for person in read_people(options.data, [DEVELOPMENT]) if person.head_size is not None]

@@ -62,6 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--stacks", type=int, default=8, help="1, 2, 4 or 8 (default: 8)")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(export_hourglass(options.stacks), str(options.out))
 
 

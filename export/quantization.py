@@ -134,6 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; the exit status is 1 where the file would overflow on processors without VNNI."""
     options = parse_options(arguments)
     out = options.out or variant(options.model, "int8")
+    out.parent.mkdir(parents=True, exist_ok=True)
     model = quantize(options.model, calibration_crops(options.data, options.crops), options.method)
     largest = largest_partial_sum(model)
     print(f"largest sum of two products: {largest}; 16 bits hold {LARGEST_SUM_16_BITS}")

@@ -85,6 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--box", type=float, nargs=4, required=True, metavar=("X", "Y", "WIDTH", "HEIGHT"))
     parser.add_argument("--out", type=Path, required=True, help="the picture")
     options = parser.parse_args(arguments)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(options.photo) as photo:
         shown = panels(photo.convert("RGB"), Box(*options.box))
     estimates = estimator(options.model)(list(shown.values()))

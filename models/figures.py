@@ -87,6 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--crops-before", type=int, default=0, help="crops that the run's starting weights had seen")
     parser.add_argument("--out", type=Path, required=True, help="folder for the plots")
     options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
     mpl.rcParams.update({"svg.hashsalt": "dsnt-pose", "font.size": 9, "axes.spines.top": False})
     people = [p for p in read_people(options.data, [DEVELOPMENT]) if p.head_size is not None]
     halves = half_bodies(people)

@@ -10,7 +10,7 @@ from export.hourglass import HourglassGraph, main
 
 @pytest.mark.slow
 def test_file_says_what_torch_says_with_float16_weights(tmp_path: Path) -> None:
-    path = tmp_path / "hourglass.onnx"
+    path = tmp_path / "new" / "hourglass.onnx"
     main(["--stacks", "1", "--out", str(path)])
     torch.manual_seed(0)
     graph = HourglassGraph(1).eval()

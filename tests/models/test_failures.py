@@ -32,7 +32,7 @@ def test_the_command_draws_what_the_model_finds(tmp_path: Path, monkeypatch: pyt
         return Estimates(joints, None, np.full((len(people), 16), 0.8, np.float32), None)
 
     monkeypatch.setattr(failures, "estimator", lambda _: ask)
-    out = tmp_path / "failures.jpg"
+    out = tmp_path / "new" / "failures.jpg"
     main(["model.onnx", "--photo", str(PHOTO), "--box", "10", "60", "300", "440", "--out", str(out)])
     with Image.open(out) as picture:
         assert picture.width > 4 * picture.height

@@ -22,6 +22,7 @@ def test_command_writes_three_plots(pack: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(figures, "run_network", ask)
     log = tmp_path / "log.csv"
     log.write_text("crops,size,stride,loss,pckh\n3200,192,16,0.3,74\n6400,192,16,0.3,75\n8000,224,8,0.3,76\n")
-    main(["model.onnx", "--data", str(pack), "--log", str(log), "--crops-before", "168000", "--out", str(tmp_path)])
+    out = tmp_path / "new"
+    main(["model.onnx", "--data", str(pack), "--log", str(log), "--crops-before", "168000", "--out", str(out)])
     for name in ("calibration", "border", "training"):
-        assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
+        assert ElementTree.parse(out / f"{name}.svg").getroot().tag.endswith("svg")
