@@ -216,14 +216,19 @@ def person_folds(people: Sequence[Person], folds: int = 5) -> NDArray[np.int_]:
     return np.asarray(same % folds)
 
 
+def encode(picture: Image.Image) -> bytes:
+    """A picture as a pack's `Person` holds it, without loss."""
+    file = io.BytesIO()
+    picture.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
 def _covered(picture: bytes, begin: int, end: int) -> bytes:
     """A picture with the outside colour from one row to another."""
     with Image.open(io.BytesIO(picture)) as image:
         covered = image.convert("RGB")
     covered.paste(OUTSIDE_COLOUR, (0, max(0, begin), covered.width, end))
-    encoded = io.BytesIO()
-    covered.save(encoded, "PNG", compress_level=1)
-    return encoded.getvalue()
+    return encode(covered)
 
 
 def _person(line: dict[str, object], pictures: dict[str, bytes]) -> Person:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from models.crop import OUTSIDE_COLOUR, Box
-from models.people import SAME_COLOUR, Person
+from models.people import SAME_COLOUR, Person, encode
 from models.skeleton import JOINTS
 
 # Of a picture's side: what lies further out than the nominal crop is hardly ever anybody's whole body.
@@ -68,11 +68,9 @@ def _placed(person: Person, background: Image.Image, share: float, place: np.nda
     x, y = (int(part * (size - person.size)) for part in place)
     with Image.open(io.BytesIO(person.picture)) as image:
         photo.paste(image.convert("RGB"), (x, y))
-    encoded = io.BytesIO()
-    photo.save(encoded, "PNG", compress_level=1)
     box = Box(person.box.x + x, person.box.y + y, person.box.width, person.box.height)
     joints = person.joints + np.array([x, y])
-    return replace(person, picture=encoded.getvalue(), size=size, box=box, joints=joints)
+    return replace(person, picture=encode(photo), size=size, box=box, joints=joints)
 
 
 def close_ups(people: Sequence[Person], torsos: float) -> list[Person]:
@@ -102,14 +100,12 @@ def _close_up(person: Person, torsos: float) -> Person | None:
         photo = image.convert("RGB").crop((left, top, left + side, bottom))
     size = side * _ENLARGED
     photo = photo.resize((size, size), Image.Resampling.LANCZOS).filter(_SHARPENED)
-    encoded = io.BytesIO()
-    photo.save(encoded, "PNG", compress_level=1)
     joints = (person.joints - (left, top)) * _ENLARGED
     corner = (person.box.x - left, person.box.y - top)
     box = Box(*(_ENLARGED * part for part in (*corner, person.box.width, person.box.height)))
     return replace(
         person,
-        picture=encoded.getvalue(),
+        picture=encode(photo),
         size=size,
         box=box,
         joints=joints,

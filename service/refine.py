@@ -30,16 +30,15 @@ MPII's crops, whose median is 1.4."""
 BELIEVED: Final = 0.1
 """Confidence from which a joint takes part: higher, and the doubtful parts of a small person are cut off."""
 
-_HALF: Final = (JOINTS.index("thorax"), *UPPER_BODY)
+_UPPER_BODY: Final = (JOINTS.index("thorax"), *UPPER_BODY)
 """The joints that tell how sure a look is: a close-up shows these, and squeezes the legs in where it is misread."""
 
-_FEET: Final = (JOINTS.index("left_ankle"), JOINTS.index("right_ankle"))
+_ANKLES: Final = (JOINTS.index("left_ankle"), JOINTS.index("right_ankle"))
 
 _DISTANT_SIDE: Final = 2.2  # of the photo's height: as much below the photo as a body has below its hips
 _HEADROOM: Final = 0.1  # of the photo's height, above it
 _SURER: Final = 0.05  # in mean confidence: where a body goes on below the photo, the difference is 0.1 to 0.5
 _CLOSE: Final = 0.35  # of the photo's shorter side: how far the upper body of a close-up reaches
-
 _SEEN: Final = 0.3  # mean confidence of the ankles, above which the photo shows them
 
 _FEWEST_JOINTS: Final = 4
@@ -92,11 +91,11 @@ def is_close_up(
         confidence: [J], of what it found.
         other_confidence: [J], of the answer so far.
     """
-    half = np.array(_HALF)
-    believed = joints[half[confidence[half] >= BELIEVED]]
-    if len(believed) < _FEWEST_JOINTS or confidence[list(_FEET)].mean() > _SEEN:
+    upper = np.array(_UPPER_BODY)
+    believed = joints[upper[confidence[upper] >= BELIEVED]]
+    if len(believed) < _FEWEST_JOINTS or confidence[list(_ANKLES)].mean() > _SEEN:
         return False
-    is_surer = confidence[half].mean() >= other_confidence[half].mean() + _SURER
+    is_surer = confidence[upper].mean() >= other_confidence[upper].mean() + _SURER
     return bool(is_surer and np.ptp(believed, axis=0).max() >= _CLOSE * shorter_side)
 
 

@@ -1,22 +1,14 @@
-import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from models.crop import OUTSIDE_COLOUR
-from models.people import read_people
+from models.people import encode, read_people
 from models.scenes import close_ups, scenes
 from models.skeleton import JOINTS
-
-
-def encoded(picture: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return file.getvalue()
 
 
 def test_people_keep_their_pixels_joints_and_boxes_in_a_larger_photo(pack: Path) -> None:
@@ -35,7 +27,7 @@ def test_people_who_are_small_enough_stay_as_they_are(pack: Path) -> None:
 def test_what_lies_outside_the_photo_is_no_background(pack: Path) -> None:
     people = list(read_people(pack, ["dev"]))
     outside = np.full((people[0].size, people[0].size, 3), OUTSIDE_COLOUR, np.uint8)
-    people[0] = replace(people[0], picture=encoded(outside))
+    people[0] = replace(people[0], picture=encode(Image.fromarray(outside)))
     for placed in scenes(people, share=0.25):
         frame = placed.decode(placed.size)[0]
         assert not (np.abs(frame.astype(int) - OUTSIDE_COLOUR) < 6).all(-1).any()
@@ -45,7 +37,7 @@ def test_people_whose_pictures_have_no_corner_in_the_photo_are_refused(pack: Pat
     person = next(iter(read_people(pack, ["dev"])))
     outside = np.full((person.size, person.size, 3), OUTSIDE_COLOUR, np.uint8)
     with pytest.raises(ValueError, match="corner"):
-        scenes([replace(person, picture=encoded(outside))], share=0.25)
+        scenes([replace(person, picture=encode(Image.fromarray(outside)))], share=0.25)
 
 
 def test_close_ups_end_where_they_are_told_to(pack: Path) -> None:
