@@ -1,8 +1,9 @@
 """Train the pose network: `python -m models.training --data FOLDER --start WEIGHTS --out RUN`.
 
 Read it from top to bottom: options, data, optimiser, loop. A run is a few stages of growing crops under one cosine of
-the learning rate. It checkpoints into `--out` and goes on from there when the same command is given again; `log.csv`
-there has loss and development PCKh by crops seen, and `averaged-CROPS.pt` the averaged weights of each of its lines.
+the learning rate. It checkpoints into `--out` and goes on from there when the same command is given again, to the same
+weights as without the stop; `log.csv` there has loss and development PCKh by crops seen, and `averaged-CROPS.pt` the
+averaged weights of each of its lines.
 
 Stages differ in stride, yet weights move between them as if nothing happened: crops are shifted so that a cell stands
 in the same relation to what it looks at (`lead_px`), and the target's sigma is the same in input pixels.
@@ -11,13 +12,15 @@ in the same relation to what it looks at (`lead_px`), and the target's sigma is 
 import argparse
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from models.augmentation import Augmentation
@@ -146,21 +149,14 @@ def learning_rate(step: int, steps: int, largest: float) -> float:
     return largest * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-class WeightAverage:
-    """Exponential moving average of weights and batch-norm statistics, with a short memory at first."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        self.updates = 0
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in the network as it is now; called every `AVERAGE_EVERY` steps."""
-        self.updates += 1
-        decay = min(AVERAGE_DECAY**AVERAGE_EVERY, self.updates / (self.updates + 5))
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                self.state[name].lerp_(value, 1 - decay)
+def moving_average(averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
+    """Move averages of one type towards the current values, in place: exponentially, with a short memory at first."""
+    if averaged[0].is_floating_point():
+        decay = min(AVERAGE_DECAY**AVERAGE_EVERY, int(updates) / (int(updates) + 5))
+        get_ema_multi_avg_fn(decay)(averaged, current, updates)  # type: ignore[no-untyped-call]
+    else:  # batch norm's counts of batches
+        for mean, value in zip(averaged, current, strict=True):
+            mean.copy_(value)
 
 
 @dataclass
@@ -170,7 +166,7 @@ class Run:
     options: argparse.Namespace
     network: PoseNetwork
     optimiser: torch.optim.Optimizer
-    average: WeightAverage
+    average: AveragedModel
     seen: int = 0
     losses: list[Tensor] = field(default_factory=list)
 
@@ -182,7 +178,8 @@ class Run:
             load_weights(network, options.start)
         network.to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = parameter_groups(network, options.frozen_stages, options.head_rate, options.weight_decay)
-        run = cls(options, network, torch.optim.AdamW(groups, lr=options.rate, fused=True), WeightAverage(network))
+        average = AveragedModel(network, multi_avg_fn=moving_average, use_buffers=True)
+        run = cls(options, network, torch.optim.AdamW(groups, lr=options.rate, fused=True), average)
         if run.checkpoint.exists():
             run._load(read_checkpoint(run.checkpoint))
             print(f"going on after {run.seen} crops", flush=True)
@@ -193,14 +190,21 @@ class Run:
         """The file that the run resumes from."""
         return Path(self.options.out) / "checkpoint.pt"
 
+    @property
+    def steps(self) -> int:
+        """How many batches the run has learnt from."""
+        return self.seen // int(self.options.batch)
+
     def save(self) -> None:
         """Write the checkpoint."""
         state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "seen": self.seen}
-        save_checkpoint(self.checkpoint, {**state, "average": self.average.state, "updates": self.average.updates})
+        updates = int(self.average.get_buffer("n_averaged"))
+        save_checkpoint(self.checkpoint, {**state, "average": self.average.module.state_dict(), "updates": updates})
 
     def keep_averaged(self) -> None:
         """Write the averaged weights to a file that stays: means over several of them are better still."""
-        save_checkpoint(self.checkpoint.with_name(f"averaged-{self.seen}.pt"), {"average": self.average.state})
+        averaged = {"average": self.average.module.state_dict()}
+        save_checkpoint(self.checkpoint.with_name(f"averaged-{self.seen}.pt"), averaged)
 
     def step(self, images: Tensor, joints: Tensor, weights: Tensor, rate: float) -> None:
         """Learn from one batch: images [N, 3, h, w], joints [N, 16, 2] and their weights [N, 16]."""
@@ -220,20 +224,21 @@ class Run:
         self.optimiser.step()
         self.losses.append(loss.detach())  # its value would have to be waited for
         self.seen += len(images)
-        if len(self.losses) % AVERAGE_EVERY == 0:
-            self.average.update(self.network)
+        if self.steps % AVERAGE_EVERY == 1:  # the first step's weights among them, however short the run
+            self.average.update_parameters(self.network)
 
     def averaged(self, stride: int) -> PoseNetwork:
         """The network with averaged weights, for inference."""
         network = PoseNetwork(self.options.depth, stride, self.options.activation)
-        network.load_state_dict(self.average.state)
+        network.load_state_dict(self.average.module.state_dict())
         return network.to(self.options.device).eval()
 
     def _load(self, saved: dict[str, Any]) -> None:
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.average.state = {name: value.to(self.options.device) for name, value in saved["average"].items()}
-        self.average.updates, self.seen = saved["updates"], saved["seen"]
+        self.average.module.load_state_dict(saved["average"])
+        self.average.get_buffer("n_averaged").fill_(saved["updates"])
+        self.seen = saved["seen"]
 
 
 def lead_px(stride: int) -> float:
@@ -271,6 +276,13 @@ def batches(
         yield pictures[chosen], joints[chosen], weights[chosen]
 
 
+def reseed(generators: Sequence[torch.Generator], seed: int, seen: int) -> None:
+    """Make what a step draws depend on the run's seed and the crops before it only: a resumed run draws the same."""
+    random = Random(f"{seed} {seen}")
+    for generator in generators:
+        generator.manual_seed(random.getrandbits(32))
+
+
 def train(options: argparse.Namespace) -> None:
     """Run all stages, from the checkpoint in `options.out` where there is one."""
     torch.manual_seed(options.seed)
@@ -299,16 +311,17 @@ def train_stage(run: Run, stage: Stage, end: int, people: People, development: P
     """Train at one size until the run has seen `end` crops."""
     options, augmentation, lead = run.options, Augmentation(), lead_px(stage.stride)
     total = sum(each.crops for each in options.stages)
-    source = batches(people, options.batch, torch.Generator().manual_seed(options.seed + run.seen), options.device)
-    device_random = torch.Generator(options.device).manual_seed(options.seed + run.seen)
+    generators = choice, change = torch.Generator(), torch.Generator(options.device)
+    source = batches(people, options.batch, choice, options.device)
     title = f"{stage.size}/{stage.stride}"
     with tqdm(total=total, initial=run.seen, unit="crop", desc=title, mininterval=5) as progress:
         while run.seen < end:
             run.network.train()
             freeze(run.network, options.frozen_stages)
             before = run.seen
-            batch = augmentation(*next(source), stage.size, device_random, lead)
-            run.step(*batch, learning_rate(run.seen // options.batch, total // options.batch, options.rate))
+            reseed(generators, options.seed, before)
+            batch = augmentation(*next(source), stage.size, change, lead)
+            run.step(*batch, learning_rate(run.steps, total // options.batch, options.rate))
             progress.update(run.seen - before)
             if run.seen // options.evaluate_every > before // options.evaluate_every or run.seen >= end:
                 accuracy = evaluate(run.averaged(stage.stride), development, stage.stride, options.device)

@@ -1,6 +1,8 @@
 import csv
 import math
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,20 @@ from models.checkpoint import load_weights, read_checkpoint
 from models.dsnt import absence_loss, joint_losses
 from models.network import PoseNetwork
 from models.people import ABSENT
-from models.training import Run, Stage, autocast, freeze, lead_px, learning_rate, parameter_groups, parse_options, train
+from models.training import (
+    AVERAGE_DECAY,
+    AVERAGE_EVERY,
+    Run,
+    Stage,
+    autocast,
+    freeze,
+    lead_px,
+    learning_rate,
+    moving_average,
+    parameter_groups,
+    parse_options,
+    train,
+)
 
 
 def options(pack: Path, out: Path, stages: list[str], *more: str) -> list[str]:
@@ -33,6 +48,70 @@ def test_training_learns_logs_and_goes_on_where_it_stopped(pack: Path, tmp_path:
     second = read_checkpoint(tmp_path / "checkpoint.pt")
     assert second["seen"] == 120
     assert second["updates"] > first["updates"]
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, seen: int) -> None:
+    """Let the next run end in Ctrl-C when it has seen so many crops."""
+    step = Run.step
+
+    def interrupted(run: Run, *batch: Any) -> None:
+        if run.seen >= seen:
+            raise KeyboardInterrupt
+        step(run, *batch)
+
+    monkeypatch.setattr(Run, "step", interrupted)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = ["64/16:42", "64/8:30"]
+    train(parse_options(options(pack, tmp_path / "whole", stages)))
+    for seen in (36, 66):  # the second resumes in the second stage; each repeats steps that no checkpoint holds
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            interrupt(patch, seen)
+            train(parse_options(options(pack, tmp_path / "resumed", stages)))
+    assert read_checkpoint(tmp_path / "resumed" / "checkpoint.pt")["seen"] == 48
+    train(parse_options(options(pack, tmp_path / "resumed", stages)))
+
+    whole, resumed = (read_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("whole", "resumed"))
+    assert (whole["seen"], whole["updates"]) == (resumed["seen"], resumed["updates"]) == (72, 3)
+    for kind in ("network", "average"):
+        differ = [name for name, value in whole[kind].items() if not torch.equal(value, resumed[kind][name])]
+        assert differ == [], kind
+    assert (tmp_path / "whole" / "log.csv").read_text() == (tmp_path / "resumed" / "log.csv").read_text()
+
+
+@pytest.mark.slow
+def test_averaged_weights_move_however_few_steps_lie_between_evaluations(pack: Path, tmp_path: Path) -> None:
+    train(parse_options(options(pack, tmp_path, ["64/16:36"], "--evaluate-every", "12")))
+    torch.manual_seed(0)
+    states = [PoseNetwork(18, 16).state_dict()]
+    states += [read_checkpoint(tmp_path / f"averaged-{seen}.pt")["average"] for seen in (12, 24, 36)]
+    layer = "backbone.layer4.1.conv2.weight"
+    moved = [not torch.equal(one[layer], other[layer]) for one, other in pairwise(states)]
+    assert moved == [True, False, True]  # updates follow the first and the fifth step
+    assert states[-1]["backbone.bn1.num_batches_tracked"] == 0  # frozen
+    assert states[-1]["backbone.layer4.0.bn1.num_batches_tracked"] == 5
+
+
+def test_the_average_has_a_short_memory_at_first_and_then_a_long_one() -> None:
+    for updates, new in ((1, 5 / 6), (5, 1 / 2), (10_000, 1 - AVERAGE_DECAY**AVERAGE_EVERY)):
+        averaged = torch.zeros(3)
+        moving_average([averaged], [torch.ones(3)], torch.tensor(updates))
+        assert averaged.tolist() == pytest.approx([new] * 3)
+
+
+def test_counts_of_batches_are_copied_and_statistics_averaged(pack: Path, tmp_path: Path) -> None:
+    run = Run.begin(parse_options(options(pack, tmp_path, ["64/16:24"])))
+    norm, averaged = (network.get_submodule("backbone.bn1") for network in (run.network, run.average.module))
+    for batches in (10, 101):
+        norm.running_mean.fill_(batches)
+        norm.num_batches_tracked.fill_(batches)
+        run.average.update_parameters(run.network)
+    assert averaged.num_batches_tracked == 101
+    assert averaged.running_mean.tolist() == pytest.approx([(10 + 5 * 101) / 6] * 64)
 
 
 @pytest.mark.slow
