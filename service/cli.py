@@ -30,7 +30,7 @@ from service.report import build_report, time_engine
 from service.report_formats import as_json, as_text
 from service.runtime import Runtime
 from service.schemas import answer
-from service.settings import Settings
+from service.settings import Settings, environment_warnings
 
 _log = logging.getLogger(__name__)
 
@@ -118,6 +118,8 @@ def _serve(chosen: argparse.Namespace) -> int:
     settings = _settings(chosen)
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"
     logging.basicConfig(level=settings.log_level.upper(), format=form)
+    for sentence in environment_warnings():
+        _log.warning(sentence)
     # Its warnings tell of broken forms, as our answers do.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     listener = _listen(settings.host, settings.port)

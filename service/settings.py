@@ -1,19 +1,27 @@
 """Every setting of the service, once, with its unit, default and bounds.
 
 A setting is read from the environment variable `DSNT_POSE_<NAME>`; the command line's options go before it. No other
-module reads the environment.
+module reads the environment. An empty variable counts as unset. Kubernetes sets variables of this prefix too, for each
+Service whose name begins with `dsnt-pose`; they are no settings.
 """
 
+import difflib
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.contract import SHIPPED_MODEL
 from service.problems import StartupError
 
 PREFIX = "DSNT_POSE_"
+
+_SERVICE_VARIABLE: Final = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP))(_\w+)?")
+_SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://\S+")
 
 Provider = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
 Precision = Literal["auto", "int8", "fp16", "bf16", "fp32"]
@@ -22,7 +30,7 @@ Precision = Literal["auto", "int8", "fp16", "bf16", "fp32"]
 class Settings(BaseSettings):
     """What the operator may choose; each field is the environment variable `DSNT_POSE_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, protected_namespaces=())
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, protected_namespaces=())
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
@@ -60,6 +68,11 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _ignore_the_address_of_a_service(cls, port: object) -> object:
+        return cls.model_fields["port"].default if _is_service_address(port) else port
+
     @classmethod
     def load(cls, **chosen: object) -> Self:
         """Settings from the environment, with those `chosen` (not None) going before it.
@@ -74,3 +87,31 @@ class Settings(BaseSettings):
             name = str(first["loc"][0]) if first["loc"] else "settings"
             told = f"{PREFIX}{name.upper()} = {first['input']!r}: {first['msg']}"
             raise StartupError(f"the setting {name} is wrong ({told})") from error
+
+
+def environment_warnings(environment: Mapping[str, str] | None = None) -> list[str]:
+    """A sentence for each variable that looks like a setting and is not taken for one.
+
+    Args:
+        environment: Names and values; the process' own if left out.
+    """
+    variables = os.environ if environment is None else environment
+    ours = {name.upper(): value for name, value in sorted(variables.items()) if value}
+    warnings = (_warning(name.removeprefix(PREFIX), ours[name]) for name in ours if name.startswith(PREFIX))
+    return [warning for warning in warnings if warning is not None]
+
+
+def _warning(name: str, value: str) -> str | None:
+    known = [field.upper() for field in Settings.model_fields]
+    if name == "PORT" and _is_service_address(value):
+        default = Settings.model_fields["port"].default
+        kind = "the address of a Kubernetes Service, not a port"
+        return f"{PREFIX}PORT = {value!r} is {kind}; the default {default} is used"
+    if name in known or _SERVICE_VARIABLE.fullmatch(name) or _is_service_address(value):
+        return None
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{PREFIX}{name} is not a setting" + (f"; did you mean {PREFIX}{close[0]}?" if close else "")
+
+
+def _is_service_address(value: object) -> bool:
+    return isinstance(value, str) and _SERVICE_ADDRESS.fullmatch(value) is not None
