@@ -22,7 +22,7 @@ from service.decoding import decode
 from service.drawing import overlay
 from service.engine import OnnxEngine
 from service.estimator import Estimate, Estimator
-from service.memory import use_one_heap
+from service.host import use_one_heap
 from service.metrics import Metrics
 from service.options import Options, parse_options
 from service.problems import ServiceError, StartupError

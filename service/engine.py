@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from models.contract import INPUT, OUTPUTS, Contract, ContractError, check_tensors
 from models.crop import INPUT_SIZE
-from service.cpus import usable_cpus
-from service.gpu import first_gpu
-from service.memory import peak_resident_bytes, resident_bytes
+from service.host import first_gpu, peak_resident_bytes, resident_bytes, usable_cpus
 from service.problems import StartupError
 from service.session import open_another, open_session
 from service.settings import Settings

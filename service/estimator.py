@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from models.crop import Box, Crop
 from service.admission import Admission
 from service.batcher import Batcher, Served
-from service.cpus import memory_limit_bytes
 from service.engine import Engine, EngineInfo, Estimates
 from service.flip import average, with_mirrored
+from service.host import memory_limit_bytes
 from service.images import KeptPhotos, Prepared, prepare, recut
 from service.metrics import Metrics
 from service.options import Options

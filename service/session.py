@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.contract import VARIANTS, variant
-from service.cpus import has_native_bf16
+from service.host import has_native_bf16
 from service.problems import StartupError
 from service.settings import Settings
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.cpus import usable_cpus
+from service.host import usable_cpus
 from service.session import PROVIDERS, Plan, open_session, provider_options
 from service.settings import Settings
 from tests.benchmarks import load

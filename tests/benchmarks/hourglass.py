@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from models.contract import INPUT, OUTPUTS, SHIPPED_MODEL
-from service.cpus import processor_name, usable_cpus
 from service.engine import ON_GPU
-from service.gpu import first_gpu
-from service.memory import peak_resident_bytes, resident_bytes
+from service.host import first_gpu, peak_resident_bytes, processor_name, resident_bytes, usable_cpus
 from service.report import TABLE_4, noise, summarise, time_runs
 from service.session import open_session
 from service.settings import Settings

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from service.cpus import usable_cpus
+from service.host import usable_cpus
 from service.settings import Settings
 from tests.benchmarks import path
 from tests.benchmarks.generator import Load, closed_loop, open_loop

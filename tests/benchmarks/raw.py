@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any, Final, get_args
 
 from service.engine import OnnxEngine
-from service.memory import peak_resident_bytes
+from service.host import peak_resident_bytes
 from service.problems import StartupError
 from service.settings import Precision, Provider, Settings
 from tests.benchmarks.processes import run_apart

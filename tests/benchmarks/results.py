@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any, Final
 
-from service.cpus import processor_name, usable_cpus
+from service.host import processor_name, usable_cpus
 from service.session import RUNTIMES
 
 FOLDER: Final = Path(__file__).parent / "results"

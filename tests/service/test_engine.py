@@ -11,7 +11,7 @@ import pytest
 from models.contract import OUTPUTS, SHIPPED_MODEL
 from service import engine
 from service.engine import Estimates, OnnxEngine, buckets
-from service.gpu import Gpu
+from service.host import Gpu
 from service.problems import StartupError
 from service.session import Plan
 from service.settings import Settings
