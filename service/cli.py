@@ -136,12 +136,14 @@ def _serve(chosen: argparse.Namespace) -> int:
         ws="none",
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + _REFUSAL_SECONDS,
     )
-    # uvicorn raises the signal again after its drain; a service that was asked to stop and did has not failed.
-    signal.signal(signal.SIGTERM, lambda *_: None)
     runtime: Runtime = app.state.runtime
+    server = _Server(config, runtime)
+    # Before uvicorn listens to signals, and when it raises them again after its drain: a service that was asked to stop
+    # and did has not failed.
+    signal.signal(signal.SIGTERM, server.handle_exit)
     try:
         with listener, contextlib.suppress(KeyboardInterrupt):
-            _Server(config, runtime).run(sockets=[listener])
+            server.run(sockets=[listener])
     except SystemExit:  # uvicorn's, when the runtime does not start
         if runtime.start_error is None:
             raise
