@@ -2,13 +2,16 @@
 
 The service reads a file through `Contract.from_metadata` and `check_tensors`; the export writes one through
 `Contract.to_metadata`. Neither onnx nor onnxruntime is imported: both hand over plain names, types and shapes.
+`read_metadata` needs neither to tell in a millisecond what a file is, and that it is whole.
 """
 
+import io
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol, Self
 
 from models.crop import INPUT_SIZE, MARGIN, OUTSIDE_COLOUR
 from models.skeleton import JOINTS, mirror
@@ -106,6 +109,86 @@ class Contract:
                 f"the model file wants crops like {contract.crop}, this service makes {crop_metadata()}"
             )
         return contract
+
+
+# Numbers of fields of ONNX's ModelProto, in onnx.proto3; metadata comes last, entry by entry.
+_GRAPH: Final = 7
+_OPSET: Final = 8
+_METADATA: Final = 14
+
+_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the `metadata_props` of an ONNX file, and of everything else only where it ends.
+
+    Raises:
+        ContractError: The file cannot be read, is empty, cut, a Git LFS pointer, or not in ONNX's format.
+    """
+    try:
+        with path.open("rb") as file:
+            return _metadata(file)
+    except OSError as error:
+        raise ContractError(f"the model file cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ContractError(f"the model file's metadata is not UTF-8: {error}") from error
+
+
+def _metadata(file: BinaryIO) -> dict[str, str]:
+    beginning = file.read(len(_POINTER))
+    if not beginning:
+        raise ContractError("the model file is empty")
+    if beginning == _POINTER:
+        raise ContractError("the model file is a Git LFS pointer in place of the weights; `git lfs pull` fetches them")
+    numbers, metadata = set(), {}
+    for number, start, length in _protobuf_fields(file):
+        numbers.add(number)
+        if number == _METADATA:
+            file.seek(start)
+            entry = file.read(length)
+            texts = {number: entry[begin : begin + size] for number, begin, size in _protobuf_fields(io.BytesIO(entry))}
+            metadata[texts.get(1, b"").decode()] = texts.get(2, b"").decode()
+    if not {_GRAPH, _OPSET} <= numbers:
+        raise ContractError("the model file lacks its network or opset: it is cut, or not in ONNX's format")
+    return metadata
+
+
+def _protobuf_fields(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
+    """The number, first byte and length of each field of ONNX's protobuf messages; an integer's length is 0.
+
+    Only headers are read, so that a field of 47 MB costs as little as a short one.
+    """
+    end = file.seek(0, os.SEEK_END)
+    position = 0
+    while position < end:
+        file.seek(position)
+        tag = _varint(file)
+        match tag & 7:
+            case 0:
+                _varint(file)
+                length = 0
+            case 2:
+                length = _varint(file)
+            case _:
+                raise ContractError(f"the model file is not in ONNX's format: no field begins at byte {position:,}")
+        start = file.tell()
+        position = start + length
+        if position > end:
+            raise ContractError(f"the model file is cut: it has {end:,} of at least {position:,} bytes")
+        yield tag >> 3, start, length
+
+
+def _varint(file: BinaryIO) -> int:
+    """Read protobuf's integer: seven bits a byte, lowest first, the eighth says that another byte follows."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = file.read(1)
+        if not byte:
+            raise ContractError(f"the model file is cut: it ends within an integer at byte {file.tell():,}")
+        value |= (byte[0] & 127) << shift
+        if byte[0] < 128:
+            return value
+    raise ContractError(f"the model file is not in ONNX's format: an integer before byte {file.tell():,} is too long")
 
 
 def crop_metadata() -> dict[str, Any]:

@@ -148,7 +148,8 @@ class OnnxEngine:
         self._larger: dict[int, Any] = {}
         self._most_streams = 1 if on_gpu else min(threads, settings.max_batch or 4)
         self._shared: Any = None
-        _log.info("%s on %s (%s), %d threads", contract.name, plan.provider, plan.precision, threads)
+        named = f"{contract.name}, version {contract.version}, from {plan.file}"
+        _log.info("%s, on %s (%s), %d threads", named, plan.provider, plan.precision, threads)
 
     def _read_contract(self, path: Path) -> Contract:
         try:

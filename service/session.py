@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from models.contract import VARIANTS, variant
+from models.contract import VARIANTS, Contract, ContractError, read_metadata, variant
 from service.host import has_native_bf16
 from service.problems import StartupError
 from service.settings import Settings
@@ -56,7 +56,8 @@ def open_session(settings: Settings, threads: int) -> tuple[Plan, Any]:
     """The first plan that onnxruntime really follows, and its session.
 
     Raises:
-        StartupError: There is not exactly one runtime or no float model file, or nothing installed does what was asked.
+        StartupError: There is not exactly one runtime or no whole float model file, its file for the precision that
+            was asked for holds other weights, or nothing installed does what was asked.
     """
     check_runtimes()
     if not settings.model.is_file():
@@ -75,7 +76,7 @@ def open_session(settings: Settings, threads: int) -> tuple[Plan, Any]:
             f"the provider {settings.provider} is not in the installed runtime, which has {', '.join(installed)}"
         )
     taken = "none"
-    plans = tuple(_plans(settings, installed))
+    plans = _of_one_model(settings, tuple(_plans(settings, installed)))
     for plan in plans:
         session = _make_session(ort, plan, threads)
         taken = session.get_providers()[0]
@@ -135,6 +136,42 @@ def _plans(settings: Settings, installed: list[str]) -> Iterator[Plan]:
             possible = file.is_file() and (precision != "bf16" or has_native_bf16())
             if possible and settings.precision in ("auto", precision):
                 yield Plan(provider, precision, file)
+
+
+def _of_one_model(settings: Settings, plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
+    """The plans whose files hold the named file's weights; the log warns of each other file.
+
+    The named file is read even where a variant of it is to compute.
+
+    Raises:
+        StartupError: The named file is not whole, or a file with other weights is of the precision asked for.
+    """
+    named, others = settings.model, {plan.file for plan in plans} - {settings.model}
+    try:
+        metadata = read_metadata(named)
+        if not others:
+            return plans  # the session's metadata are the engine's to check
+        own = Contract.from_metadata(metadata)
+    except ContractError as error:
+        raise StartupError(f"{named} is not a model of this service: {error}") from error
+    differences = {file: f"{file} {words}" for file in sorted(others) if (words := _difference(own, file))}
+    if differences and settings.precision != "auto":
+        raise StartupError(f"the precision {settings.precision} was asked for, but {'; '.join(differences.values())}")
+    for difference in differences.values():
+        _log.warning("%s and is left out in favour of %s", difference, named)
+    return tuple(plan for plan in plans if plan.file not in differences)
+
+
+def _difference(own: Contract, file: Path) -> str:
+    """What keeps a file from being a variant of the one with this contract; empty where nothing does."""
+    try:
+        other = Contract.from_metadata(read_metadata(file))
+    except ContractError as error:
+        return f"is not a model of this service ({error})"
+    for name in ("name", "version", "training"):
+        if getattr(other, name) != getattr(own, name):
+            return f"is of other weights (its {name} is {getattr(other, name)}, not {getattr(own, name)})"
+    return ""
 
 
 def _no_plan(settings: Settings, installed: list[str]) -> str:

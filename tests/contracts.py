@@ -1,6 +1,10 @@
-"""A contract for tests that do not care what it says."""
+"""A contract for tests that do not care what it says, and files that carry one."""
 
+from pathlib import Path
 from typing import Any
+
+import onnx
+from onnx import helper
 
 from models.contract import Contract, crop_metadata, skeleton_metadata
 
@@ -18,3 +22,11 @@ def make_contract(**changes: Any) -> Contract:
         "licence": "none",
     }
     return Contract(**(fields | changes))
+
+
+def write_model(path: Path, contract: Contract) -> None:
+    """A whole ONNX file with this contract, whose network no runtime knows."""
+    graph = helper.make_graph([helper.make_node("Unknown", ["images"], ["heatmaps"])], "network", [], [])
+    model = helper.make_model(graph)
+    helper.set_model_props(model, contract.to_metadata())
+    onnx.save(model, str(path))

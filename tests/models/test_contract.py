@@ -1,11 +1,17 @@
 import json
+import random
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import helper
 
-from models.contract import Contract, ContractError, Shapes, check_tensors
-from tests.contracts import make_contract
+from models.contract import SHIPPED_MODEL, Contract, ContractError, Shapes, check_tensors, read_metadata, variant
+from tests.contracts import make_contract, write_model
 
 CONTRACT = make_contract()
 
@@ -78,3 +84,92 @@ def test_tensors_that_differ_are_refused_by_name(index: int, changes: dict[str, 
     outputs[index] = replace(outputs[index], **changes)
     with pytest.raises(ContractError, match=name):
         check_tensors(inputs, outputs, CONTRACT)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("whole") / "model.onnx"
+    write_model(path, CONTRACT)
+    return path
+
+
+def test_metadata_are_read_from_the_file(whole: Path) -> None:
+    assert read_metadata(whole) == CONTRACT.to_metadata()
+
+
+def test_metadata_are_what_onnx_reads_whatever_else_the_file_holds(tmp_path: Path) -> None:
+    tensor = helper.make_tensor("weight", onnx.TensorProto.FLOAT, [300], [0.5] * 300)
+    graph = helper.make_graph([helper.make_node("Relu", ["weight"], ["y"])], "net", [], [], [tensor])
+    model = helper.make_model(graph, producer_name="tests", doc_string="x" * 200, model_version=2**62)
+    texts = {"": "", "größe": "日本" * 100, "same": "twice", "empty": ""}
+    helper.set_model_props(model, texts)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    assert read_metadata(tmp_path / "model.onnx") == texts
+
+
+@given(data=st.data())
+def test_a_cut_file_is_refused_wherever_it_was_cut(whole: Path, data: st.DataObject) -> None:
+    content = whole.read_bytes()
+    entries = onnx.load(str(whole)).metadata_props
+    last = [onnx.ModelProto(metadata_props=entries[first:]).ByteSize() for first in range(len(entries))]
+    between = st.sampled_from([len(content) - size for size in last])  # what is left is a message of its own
+    cut = whole.with_name("cut.onnx")
+    cut.write_bytes(content[: data.draw(st.integers(0, len(content) - 1) | between)])
+    with pytest.raises(ContractError, match=r"is empty|is cut|lacks the metadata"):
+        Contract.from_metadata(read_metadata(cut))
+
+
+@given(content=st.binary(max_size=200))
+def test_other_bytes_are_refused_in_a_sentence(whole: Path, content: bytes) -> None:
+    other = whole.with_name("other.onnx")
+    other.write_bytes(content)
+    with pytest.raises(ContractError, match=r"^the model file "):
+        Contract.from_metadata(read_metadata(other))
+
+
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 8))
+def test_flipped_bytes_are_refused_in_a_sentence_or_harmless(whole: Path, seed: int, count: int) -> None:
+    content, chance = bytearray(whole.read_bytes()), random.Random(seed)
+    for _ in range(count):
+        content[chance.randrange(len(content))] = chance.randrange(256)
+    flipped = whole.with_name("flipped.onnx")
+    flipped.write_bytes(content)
+    try:
+        read_metadata(flipped)
+    except ContractError as error:
+        assert str(error).startswith("the model file")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 47516917\n", "is a Git LFS pointer"),
+        (b"<!DOCTYPE html>", "is not in ONNX's format: no field begins at byte 0"),
+        (b"\x08" + b"\xff" * 10, "is not in ONNX's format: an integer before byte 11 is too long"),
+        (b"\x08\x08\x42\x00", "lacks its network or opset"),
+        (b"\x08\x08\x3a\x00", "lacks its network or opset"),
+        (b"\x08\x08\x3a\x80\x02", "is cut: it has 5 of at least 261 bytes"),
+        (b"\x08\x08\x3a\x80", "is cut: it ends within an integer at byte 4"),
+        (b"\x72\x03\x0a\x01\xff", "metadata is not UTF-8"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(content: bytes, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ContractError, match=sentence):
+        read_metadata(path)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="cannot be read: Is a directory"):
+        read_metadata(tmp_path)
+
+
+@pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="the model file is not here")
+def test_the_shipped_files_are_of_the_same_weights() -> None:
+    files = (variant(SHIPPED_MODEL, precision) for precision in ("fp32", "int8"))
+    single, int8 = (Contract.from_metadata(read_metadata(file)) for file in files)
+    assert (single.name, single.version, single.training) == (int8.name, int8.version, int8.training)
+    assert (single.name, single.precision) == (SHIPPED_MODEL.stem, "float16 weights")
+    assert int8.precision.startswith("int8")

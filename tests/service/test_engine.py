@@ -194,6 +194,13 @@ def test_a_file_without_the_contract_is_refused(opens: Any) -> None:
         OnnxEngine(Settings())
 
 
+def test_the_model_its_version_and_its_file_are_logged_at_start(opens: Any, caplog: pytest.LogCaptureFixture) -> None:
+    opens("cpu", make_contract(version="2026.12.1").to_metadata())
+    with caplog.at_level("INFO"):
+        OnnxEngine(Settings(threads=3))
+    assert "stand-in, version 2026.12.1, from model.onnx, on cpu (fp32), 3 threads" in caplog.messages
+
+
 def test_importing_the_service_loads_no_runtime() -> None:
     code = "import service, service.cli, sys; print({'torch', 'onnx', 'onnxruntime'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -1,14 +1,18 @@
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from onnx import helper
 
 from models.contract import SHIPPED_MODEL, variant
 from service import session
 from service.problems import StartupError
 from service.session import Plan, open_another, open_session
 from service.settings import Settings
+from tests.contracts import make_contract, write_model
 
 
 class FakeSession:
@@ -24,7 +28,7 @@ def model(tmp_path: Path) -> Path:
     """A float file with its int8 and fp16 files beside it."""
     path = tmp_path / "model.onnx"
     for precision in ("fp32", "int8", "fp16"):
-        variant(path, precision).write_bytes(b"not a model")
+        write_model(variant(path, precision), make_contract(precision=precision))
     return path
 
 
@@ -118,6 +122,86 @@ def test_a_missing_and_a_broken_file_are_refused(tmp_path: Path, model: Path) ->
         plan(model=tmp_path / "none.onnx")
     with pytest.raises(StartupError, match="onnxruntime cannot load"):
         plan(model=model, provider="cpu")
+
+
+OTHER_WEIGHTS = [
+    ({"name": "another"}, "its name is another, not stand-in"),
+    ({"version": "2"}, "its version is 2, not 1"),
+    ({"training": {"commit": "b"}}, "its training is {'commit': 'b'}, not {'data': 'none'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), OTHER_WEIGHTS)
+def test_a_file_of_other_weights_is_left_out_with_a_warning_or_refused_where_asked_for(
+    changes: dict[str, Any],
+    sentence: str,
+    installed: Any,
+    model: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    int8 = variant(model, "int8")
+    write_model(int8, make_contract(**changes))
+    installed(openvino="openvino", cpu="cpu")
+    assert plan(model=model) == ("openvino", "bf16", "model.onnx")
+    [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.getMessage().startswith(f"{int8} is of other weights ({sentence}")
+    assert warning.getMessage().endswith(f"and is left out in favour of {model}")
+    with pytest.raises(StartupError) as refused:
+        plan(model=model, precision="int8")
+    assert f"the precision int8 was asked for, but {int8} is of other weights ({sentence}" in str(refused.value)
+
+
+def test_files_of_the_same_weights_are_taken_without_a_word(
+    installed: Any, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    accuracy = {"metric": "PCKh@0.5", "total": 75.1}
+    write_model(variant(model, "int8"), make_contract(precision="int8", accuracy=accuracy))
+    write_model(variant(model, "fp16"), make_contract(version="2"))  # of which a CPU takes no notice
+    installed(openvino="openvino", cpu="cpu")
+    assert plan(model=model)[1] == "int8"
+    assert not caplog.records
+
+
+def test_a_broken_variant_is_left_out_with_a_warning_or_refused_where_asked_for(
+    installed: Any, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    int8 = variant(model, "int8")
+    int8.write_bytes(int8.read_bytes()[:-1])
+    installed(cpu="cpu")
+    assert plan(model=model) == ("cpu", "fp32", "model.onnx")
+    assert f"{int8} is not a model of this service (the model file is cut: it has" in caplog.text
+    with pytest.raises(StartupError, match=r"int8 was asked for, but .*model-int8.onnx is not a model of this service"):
+        plan(model=model, precision="int8")
+
+
+@pytest.mark.parametrize("precision", ["auto", "int8", "fp32"])
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is not a model of this service: the model file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 47516917\n", "is a Git LFS pointer in place"),
+        (b"not a model", "is not in ONNX's format"),
+        (None, "the model file is cut: it has"),
+    ],
+)
+def test_the_named_file_is_read_even_where_a_variant_would_compute(
+    content: bytes | None, sentence: str, precision: str, installed: Any, model: Path
+) -> None:
+    model.write_bytes(model.read_bytes()[:-1] if content is None else content)
+    tried = installed(cpu="cpu")
+    with pytest.raises(StartupError, match=sentence):
+        plan(model=model, precision=precision)
+    assert not tried
+
+
+def test_a_file_without_a_contract_can_be_timed_alone_but_has_no_variants(installed: Any, model: Path) -> None:
+    onnx.save(helper.make_model(helper.make_graph([], "network", [], [])), str(model))
+    installed(cpu="cpu")
+    with pytest.raises(
+        StartupError, match=r"model\.onnx is not a model of this service: the model file lacks the metadata"
+    ):
+        plan(model=model)
+    assert plan(model=model, precision="fp32") == ("cpu", "fp32", "model.onnx")
 
 
 @pytest.mark.parametrize(
