@@ -82,7 +82,7 @@ class Admission:
 
 
 class Bodies:
-    """Bytes of the bodies that are being read or answered; for one thread, the event loop's.
+    """Bytes held for the bodies that are being read or answered; for one thread, the event loop's.
 
     Args:
         most_bytes: Of all bodies together; one alone may have more.
@@ -94,7 +94,7 @@ class Bodies:
 
     @contextmanager
     def hold(self) -> Iterator[Callable[[int], None]]:
-        """A function to be told of a body's bytes as they come; they count until the end of the `with` block.
+        """A function that takes the bytes to be held for a body as it comes, until the end of the `with` block.
 
         Raises:
             Overloaded: From that function: the bodies of all requests have too many bytes.
@@ -106,7 +106,7 @@ class Bodies:
             others = self._held_bytes - own_bytes
             if others and self._held_bytes + count > self._most_bytes:
                 raise Overloaded(
-                    f"the bodies of other requests under way have {others:,} bytes; with this one they would have more "
+                    f"the bodies of other requests under way hold {others:,} bytes; with this one they would hold more "
                     f"than {self._most_bytes:,.0f}",
                     retry_after_seconds=1,
                 )

@@ -120,8 +120,6 @@ def _serve(chosen: argparse.Namespace) -> int:
     logging.basicConfig(level=settings.log_level.upper(), format=form)
     for sentence in environment_warnings():
         _log.warning(sentence)
-    # Its warnings tell of broken forms, as our answers do.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     listener = _listen(settings.host, settings.port)
     engine = OnnxEngine(settings)
     app = create_app(settings, lambda _: engine)

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from service.body import parse_body, read_body, while_connected
+from service.body import copies, parse_body, read_body, while_connected
 from service.estimator import Estimate, Estimator
 from service.options import Options, parse_options
 from service.problems import MEDIA_TYPE, NotReady
@@ -134,9 +134,11 @@ async def pose(request: Request) -> Response:
 async def _read(request: Request, runtime: Runtime, take: Callable[[int], None]) -> tuple[bytes, Options]:
     settings = runtime.settings
     start = time.perf_counter()
-    length = request.headers.get("content-length")
-    data = await read_body(request.receive, length, settings.max_body_bytes, settings.deadline_seconds, take)
-    body = await parse_body(data, request.headers.get("content-type", ""))
+    length, kind = request.headers.get("content-length"), request.headers.get("content-type", "")
+    held = copies(kind)
+    limits = settings.max_body_bytes, settings.deadline_seconds
+    data = await read_body(request.receive, length, *limits, lambda count: take(held * count))
+    body = await parse_body(data, kind)
     options = parse_options((*request.query_params.multi_items(), *body.options), settings.max_boxes)
     runtime.metrics.observe_stage("receive", time.perf_counter() - start)
     return body.photo, options

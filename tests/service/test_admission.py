@@ -75,7 +75,7 @@ def test_bodies_have_so_many_bytes_together_and_one_alone_any_number() -> None:
     with bodies.hold() as take:
         take(8)
         take(8)
-        told = "the bodies of other requests under way have 16 bytes; with this one they would have more than 10"
+        told = "the bodies of other requests under way hold 16 bytes; with this one they would hold more than 10"
         with bodies.hold() as take_too, pytest.raises(Overloaded, match=told) as refusal:
             take_too(1)
         assert refusal.value.headers == {"Retry-After": "1"}

@@ -204,10 +204,27 @@ def test_more_bytes_than_the_memory_holds_are_refused_while_others_are_under_way
         first = pool.submit(client.post, "/pose?refine=false", content=astronaut)
         wait_until(lambda: engine.batches == [1])
         told = refusal(client.post("/pose", content=astronaut), 429, "overloaded")
-        assert f"the bodies of other requests under way have {len(astronaut):,} bytes" in told
+        assert f"the bodies of other requests under way hold {len(astronaut):,} bytes" in told
         engine.gate.set()
         assert first.result().status_code == 200
     assert client.post("/pose", content=astronaut).status_code == 200
+
+
+def test_what_is_parsed_counts_with_the_photo_that_is_found_in_it(
+    client: Client, engine: StandIn, astronaut: bytes
+) -> None:
+    body = json.dumps({"image": base64.b64encode(astronaut).decode()}).encode()
+    client.app.state.runtime.bodies = Bodies(2.5 * len(body))
+    engine.batches.clear()
+    engine.gate.clear()
+    with ThreadPoolExecutor() as pool:
+        kind = {"content-type": "application/json"}
+        first = pool.submit(client.post, "/pose?refine=false", content=body, headers=kind)
+        wait_until(lambda: engine.batches == [1])
+        told = refusal(client.post("/pose", content=body, headers=kind), 429, "overloaded")
+        assert f"under way hold {2 * len(body):,} bytes" in told
+        engine.gate.set()
+        assert first.result().status_code == 200
 
 
 def test_the_document_tells_of_every_body_option_and_problem(client: Client) -> None:

@@ -1,8 +1,10 @@
 import asyncio
 import base64
-import gc
+import contextlib
 import json
-import weakref
+import threading
+import tracemalloc
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from service import body as bodies
-from service.body import Body, parse_body, parse_json, parse_multipart, read_body, while_connected
+from service.body import Body, copies, parse_body, parse_json, parse_multipart, read_body, while_connected
 from service.problems import ClientGone, Malformed, NotAnImage, ServiceError, SlowBody, TooLarge
 
 PHOTO = bytes(range(256)) * 20
@@ -96,16 +98,24 @@ def test_a_large_form_is_the_same_as_a_small_one() -> None:
         (b"", "image/jpeg", Malformed, "the body is empty"),
         (b"x", "text/html", NotAnImage, "the content type 'text/html' is not read"),
         (b"{", "application/json", Malformed, "the body is not JSON"),
-        (b"[" * 100_000, "application/json", Malformed, "the body is not JSON"),
+        (b"[" * 100_000, "application/json", Malformed, "nested deeper than the limit of 200 levels"),
         (b"[]", "application/json", Malformed, "must be an object"),
         (b'{"image": 3}', "application/json", Malformed, "as the text `image`"),
-        (b'{"image": "a"}', "application/json", Malformed, "is not base64"),
+        (b'{"image": "AA==AAAA"}', "application/json", Malformed, "is not base64"),
+        (
+            b'{"image": "a"}',
+            "application/json",
+            Malformed,
+            "is not base64: the number of its characters is no multiple",
+        ),
         (b'{"image": "\xc3\xa9"}', "application/json", Malformed, "is not base64"),
         (form(image=PHOTO), "multipart/form-data", Malformed, "has no boundary"),
         (form(image=PHOTO), "multipart/form-data; boundary=", Malformed, "has no boundary"),
         (b"x", FORM, Malformed, "the multipart body is broken"),
-        (form(image=PHOTO)[:-30], FORM, Malformed, "complete fields `image`"),
-        (form(picture=PHOTO), FORM, Malformed, "has 0 complete fields `image`"),
+        (form(image=PHOTO)[:-30], FORM, Malformed, "no boundary ends its last field"),
+        (form(image=PHOTO)[:-4], FORM, Malformed, "no headers of at most 16,384 bytes follow a boundary"),
+        (b"--XX\r\n" + b"A" * 20_000, FORM, Malformed, "no headers of at most 16,384 bytes"),
+        (form(picture=PHOTO), FORM, Malformed, "has 0 fields `image`"),
         (form(image=PHOTO, boxes=b"\xff"), FORM, Malformed, "the field 'boxes' is not UTF-8"),
     ],
 )
@@ -147,24 +157,153 @@ def test_work_is_cancelled_when_the_client_goes() -> None:
     assert ended == ["cancelled"]
 
 
-def test_a_form_is_freed_without_the_garbage_collector(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-
-    class Watched(bodies._Parts):
-        def __init__(self) -> None:
-            super().__init__()
-            made.append(weakref.ref(self))
-
-    monkeypatch.setattr(bodies, "_Parts", Watched)
-    gc.disable()
-    try:
-        parse_multipart(form(image=PHOTO), FORM)
-        assert [found() for found in made] == [None]
-    finally:
-        gc.enable()
-
-
 def test_a_form_of_countless_fields_is_refused() -> None:
     body = b"--X\r\n\r\n\r\n" * 100_000 + b"--X--\r\n"
     with pytest.raises(Malformed, match="more than 16 fields"):
         parse_multipart(body, "multipart/form-data; boundary=X")
+
+
+def wide(image: bytes, **options: Any) -> bytes:
+    """A JSON body whose image is this text, as it stands."""
+    return json.dumps({"flip": True, "image": "?", **options}).encode().replace(b"?", image)
+
+
+LARGE = PHOTO * 256  # 1.25 MiB
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        base64.b64encode,
+        lambda photo: json.dumps(base64.encodebytes(photo).decode()).encode()[1:-1],
+        lambda photo: base64.b64encode(photo).replace(b"/", b"\\/").replace(b"+", b"\\u002B"),
+        lambda photo: b"".join(b"\\u%04x" % letter for letter in base64.b64encode(photo)),
+    ],
+)
+@pytest.mark.parametrize("extra", range(3))
+def test_a_large_json_body_is_the_same_as_a_small_one(spell: Callable[[bytes], bytes], extra: int) -> None:
+    for photo in (PHOTO, LARGE + bytes(extra)):
+        for body in (wide(spell(photo)), wide(spell(photo), boxes='"\\' * 100)):
+            assert parse_json(body).photo == photo
+            assert parse_json(body).options == tuple((k, v) for k, v in json.loads(body).items() if k != "image")
+
+
+@pytest.mark.parametrize("place", range(-9, 9))
+def test_escapes_are_read_wherever_a_piece_ends(place: int) -> None:
+    text = bytearray(base64.b64encode(bytes(LARGE)))
+    at = bodies._PIECE_BYTES + place
+    text[at : at + 1] = b"\\u002b"
+    assert parse_json(wide(bytes(text))).photo == base64.b64decode(text.replace(b"\\u002b", b"+"))
+
+
+def test_of_large_json_only_the_image_may_be_large() -> None:
+    told = r"bytes, too many are not the text of `image`; the limit is 131,072"
+    text = base64.b64encode(LARGE)
+    beside = bodies.MOST_JSON_BYTES - len(wide(b"", boxes=""))
+    assert parse_json(wide(text, boxes="1" * beside)).photo == LARGE
+    for body in (
+        wide(text, boxes="1" * (beside + 1)),
+        wide(text, boxes=[[]] * beside),
+        wide(b"AAAA", boxes=[[]] * 10**6),
+        wide(b"AAAA", boxes="1" * 10**6),
+        wide(b"AAAA", boxes={"image": text.decode()}),
+        b"[" * 10**6,
+        wide(b'\\"' * 10**6),
+    ):
+        with pytest.raises(TooLarge, match=told):
+            parse_json(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        wide(base64.b64encode(LARGE))[:-2],
+        wide(base64.b64encode(LARGE) + b"\\"),
+        wide(base64.b64encode(LARGE) + b"\xff"),
+        wide(base64.b64encode(LARGE) + "é".encode()),
+        wide(base64.b64encode(LARGE) + b"\\ud83d"),
+        wide(base64.b64encode(LARGE) + b"\n"),
+        wide(base64.b64encode(LARGE) + b"\\x"),
+        wide(base64.b64encode(LARGE[:-1]) + base64.b64encode(LARGE)),
+        wide(base64.b64encode(LARGE)) + b"}",
+    ],
+)
+def test_large_json_that_is_broken_is_refused(body: bytes) -> None:
+    with pytest.raises(Malformed, match=r"is not JSON|is not base64"):
+        parse_json(body)
+
+
+def test_deep_json_is_read_up_to_its_limit() -> None:
+    def nested(lists: int) -> bytes:
+        return b'{"image": "", "boxes": %b1%b}' % (b"[" * lists, b"]" * lists)
+
+    lists = bodies.DEEPEST_JSON - 1  # and the object
+    assert parse_json(nested(lists)).photo == b""
+    with pytest.raises(Malformed, match="nested deeper than the limit of 200 levels"):
+        parse_json(nested(lists + 1))
+
+
+def test_no_call_of_the_json_parser_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each holds up all other threads, the event loop's too."""
+    sizes: list[int] = []
+    parse = bodies.pydantic_core.from_json
+    monkeypatch.setattr(bodies.pydantic_core, "from_json", lambda text: sizes.append(len(text)) or parse(text))
+    parse_json(wide(base64.b64encode(LARGE)))
+    for hostile in (wide(b'\\"' * 10**6), wide(b"", boxes=[[]] * 10**6)):
+        with pytest.raises(ServiceError):
+            parse_json(hostile)
+    assert len(sizes) > 4
+    assert max(sizes) <= 2 * bodies.MOST_JSON_BYTES + 2
+
+
+def test_all_but_small_bodies_are_parsed_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(bodies, "parse_json", lambda body: threads.append(threading.get_ident()) or Body(body))
+    asyncio.run(parse_body(b" " * 100_000, "application/json"))
+    assert threads != [threading.get_ident()]
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (wide(b"AB " * 10**6), "application/json"),
+        (wide(b"A\\n" * 10**6), "application/json"),
+        (wide(base64.b64encode(LARGE * 2)), "application/json"),
+        (form(image=LARGE * 2), FORM),
+    ],
+)
+def test_parsing_takes_no_more_memory_than_it_is_counted_for(body: bytes, kind: str) -> None:
+    parse = bodies._parser(kind)
+    copies_of_a_piece = 6
+
+    def read() -> None:
+        with contextlib.suppress(Malformed):
+            parse(body)
+
+    assert peak_bytes(read) < (copies(kind) - 1) * len(body) + copies_of_a_piece * bodies._PIECE_BYTES
+
+
+def test_a_body_is_read_without_a_second_copy() -> None:
+    size = 2**24
+    chunks = [chunk(bytes(2**16), more=index < 255) for index in range(256)]
+
+    async def read() -> int:
+        reading = read_body(channel(*chunks), None, size, 20, ignore)
+        return peak_bytes(lambda: run_to_its_end(reading))
+
+    assert asyncio.run(read()) < 1.5 * size
+
+
+def run_to_its_end(work: Coroutine[Any, Any, object]) -> None:
+    with contextlib.suppress(StopIteration):
+        work.send(None)
+        pytest.fail("it waits")
