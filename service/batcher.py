@@ -10,7 +10,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -18,13 +17,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.backlog import Backlog
 from service.engine import Engine, Estimates
+from service.forecast import Throughput
 from service.metrics import Metrics
 from service.problems import DeadlineMissed, InferenceFailed, NotReady, ServiceError
 
 _log = logging.getLogger(__name__)
 
-_NEWEST_SHARE: Final = 0.2  # of the last batch, or of one image in each stream, in the averaged drain rate
 _LAST_BATCH_SECONDS: Final = 5.0  # a runtime that computes while the process ends aborts it
 _MOST_FAILURES: Final = 10  # of images of each thread in a row: one photo may be at fault, not ten
 
@@ -115,13 +115,13 @@ class Batcher:
         self._metrics = metrics
         self._stall_seconds = stall_seconds
         self._changed = threading.Condition()
-        self._waiting: deque[_Request] = deque()
+        self._throughput = Throughput(time.monotonic, images_per_second)
+        self._waiting: Backlog[_Request] = Backlog(lambda request: self._throughput.seconds(request.left))
         self._open: dict[Future[Served], _Request] = {}
         self._closed = False
         self._busy_since: dict[threading.Thread, float] = {}
         self._exclusive = False
         self._failures = 0
-        self._rate = images_per_second
         self._threads = [
             threading.Thread(target=self._work, name=f"engine-{index}", daemon=True) for index in range(engine.streams)
         ]
@@ -157,8 +157,12 @@ class Batcher:
 
     @property
     def images_per_second(self) -> float:
-        """How fast the engine drains the queue, averaged over its last batches; 0 before the first."""
-        return self._rate
+        """How fast the engine drains the queue, while it is busy; 0 before the first batch."""
+        return self._throughput.images_per_second
+
+    def latest(self, deadline: float, runs: int) -> float:
+        """The instant by which something must be done, so that its further runs can be before the deadline."""
+        return self._throughput.latest(deadline, runs)
 
     @property
     def waiting_images(self) -> int:
@@ -198,7 +202,7 @@ class Batcher:
         request = _Request(images, heatmaps, deadline, future or Future())
         with self._changed:
             self.ensure_open()
-            self._waiting.append(request)
+            self._waiting.add(request)
             self._open[request.future] = request
             self._changed.notify()
         request.future.add_done_callback(self._forget)
@@ -206,7 +210,10 @@ class Batcher:
 
     def _forget(self, future: "Future[Served]") -> None:
         """Drop an answered request; a callback that held the request would keep its crops until the gc comes."""
-        self._open.pop(future, None)
+        with self._changed:
+            request = self._open.pop(future, None)
+            if request is not None and request.left and self._waiting.discard(request):
+                self._metrics.dropped.labels("cancelled" if future.cancelled() else "failed").inc(request.left)
 
     def _work(self) -> None:
         try:
@@ -248,20 +255,20 @@ class Batcher:
 
     def _form_batch(self) -> _Batch | None:
         """What the engine takes next: whatever waits, as far as it takes that much at once."""
-        self._waiting = deque(request for request in self._waiting if not self._is_dropped(request))
+        self._drop_late()
         waiting = sum(request.left for request in self._waiting)
         if self._exclusive or not waiting:
             return None
         room = min(waiting, self._engine.batch_sizes[-1])
         batch = _Batch([], self._beside(waiting, room))
         while room:
-            request = self._waiting[0]
+            request = self._waiting.first
             begin, request.taken = request.taken, min(request.taken + room, len(request.images))
             batch.slices.append(_Slice(request, begin, request.taken))
             request.started = request.started or time.monotonic()
             room -= request.taken - begin
             if not request.left:
-                self._waiting.popleft()
+                self._waiting.discard(request)
         return batch
 
     def _beside(self, waiting: int, taken: int) -> int:
@@ -271,15 +278,11 @@ class Batcher:
             return 0  # in streams, half of the processor would idle
         return min(busy + waiting - taken, streams - 1)
 
-    def _is_dropped(self, request: _Request) -> bool:
-        """Whether nobody waits for this request any more; its remaining images are counted."""
-        expired = time.monotonic() > request.deadline
-        if not expired and not request.future.done():
-            return False
-        reason = "expired" if expired else "cancelled" if request.future.cancelled() else "failed"
-        self._metrics.dropped.labels(reason).inc(request.left)
-        request.fail(DeadlineMissed("the deadline passed while the photo waited for the network"))
-        return True
+    def _drop_late(self) -> None:
+        """Refuse the requests whose answers would be late, and count their remaining images."""
+        while (request := self._waiting.pop_late(time.monotonic())) is not None:
+            self._metrics.dropped.labels("expired").inc(request.left)
+            request.fail(DeadlineMissed("the deadline would have passed before the network was done with the photo"))
 
     def _serve(self, batch: _Batch) -> None:
         try:
@@ -314,19 +317,18 @@ class Batcher:
                 part.request.fail(failure)
 
     def _run(self, images: NDArray[np.uint8], heatmaps: bool, beside: int) -> Estimates:
+        computed = 0
         with self._changed:
-            start = self._busy_since[threading.current_thread()] = time.monotonic()
-        estimates = self._engine.run(images, heatmaps, shared=beside > 0)
-        seconds = time.monotonic() - start
-        if len(estimates) != len(images):
-            raise RuntimeError(f"the engine answered {len(estimates)} of {len(images)} images")
+            began = self._busy_since[threading.current_thread()] = self._throughput.begin()
+        try:
+            estimates = self._engine.run(images, heatmaps, shared=beside > 0)
+            if len(estimates) != len(images):
+                raise RuntimeError(f"the engine answered {len(estimates)} of {len(images)} images")
+            computed = len(images)
+        finally:
+            with self._changed:
+                seconds = self._throughput.end(began, computed)
         with self._changed:
             self._failures = 0
-            self._record(len(images), beside, seconds)
+            self._metrics.observe_batch(computed + beside, seconds)
         return estimates
-
-    def _record(self, count: int, beside: int, seconds: float) -> None:
-        together = count + beside
-        rate, share = together / max(seconds, 1e-6), _NEWEST_SHARE * count / together
-        self._rate = rate if self._rate == 0 else self._rate + share * (rate - self._rate)
-        self._metrics.observe_batch(together, seconds)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from models.crop import Box, Crop
 from service.admission import Admission
 from service.batcher import Batcher, Served
+from service.decoders import RECUT, Decoders
+from service.decoding import Cost, predict_cost
 from service.engine import Engine, EngineInfo, Estimates
 from service.flip import average, with_mirrored
-from service.host import memory_limit_bytes
+from service.host import memory_limit_bytes, usable_cpus
 from service.images import KeptPhotos, Prepared, prepare, recut
 from service.metrics import Metrics
 from service.options import Options
@@ -90,9 +92,13 @@ class Estimator:
         self._engine = engine
         self._metrics = metrics
         self._kept = KeptPhotos(_KEPT_SHARE * memory_limit_bytes())
-        self._workers = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
+        workers = settings.decode_workers or usable_cpus()
+        self.decoders = Decoders(workers)
+        self._cutters = Decoders(workers)  # a closer look at a kept photo takes no time: it waits for no decoder
         self.batcher = Batcher(engine, metrics, max(_STALL_SECONDS, settings.deadline_seconds), images_per_second)
-        self.admission = Admission(lambda: self.batcher.images_per_second, settings.deadline_seconds)
+        self.admission = Admission(
+            lambda: self.batcher.images_per_second, settings.deadline_seconds, self.decoders.wait_seconds
+        )
 
     @property
     def info(self) -> EngineInfo:
@@ -100,13 +106,16 @@ class Estimator:
         return self._engine.info
 
     def start(self) -> None:
-        """Start the engine's threads."""
+        """Start the decoders' and the engine's threads."""
+        self.decoders.start()
+        self._cutters.start()
         self.batcher.start()
 
     def close(self, timeout_seconds: float) -> None:
         """Finish what is under way and end all threads; what is left after the timeout is refused."""
         self.batcher.close(timeout_seconds)
-        self._workers.shutdown(wait=False)  # what waits for a worker is refused by it
+        for threads in (self.decoders, self._cutters):
+            threads.close()  # what waits for one is refused by it
 
     async def estimate(self, data: bytes, options: Options) -> Estimate:
         """Find the joints of the people in a photo; cancelling it drops what still waits.
@@ -120,29 +129,33 @@ class Estimator:
         """
         start = time.monotonic()
         seconds = self._settings.deadline_seconds
-        with self.admission.admit(options.images):
+        cost = predict_cost(data, self._settings.max_pixels)
+        with self.admission.admit(options.images, self.decoders.seconds(cost)):
             try:
                 async with asyncio.timeout(seconds):
-                    return await self._estimate(data, options, start, start + seconds)
+                    return await self._estimate(data, cost, options, start, start + seconds)
             except TimeoutError as error:
                 raise DeadlineMissed(f"the photo was not done within the deadline of {seconds:g} s") from error
 
-    async def _estimate(self, data: bytes, options: Options, start: float, deadline: float) -> Estimate:
+    async def _estimate(self, data: bytes, cost: Cost, options: Options, start: float, deadline: float) -> Estimate:
         limit, timing = self._settings.max_pixels, dict.fromkeys(STAGES_TOLD, 0.0)
+        left = options.looks - 1
         photo, estimates = await self._look(
             lambda: prepare(data, options.boxes, limit, self._kept.keep if options.refine else None),
+            cost,
             options,
-            deadline,
+            self.batcher.latest(deadline, left),
             timing,
         )
         for look in LOOKS if options.refine else ():
+            left -= 1
             crops = _refined_crops(look, photo, estimates)
             if crops != photo.crops:
-                photo, estimates = await self._look(
-                    partial(recut, data, photo, crops, limit, self._kept.keep), options, deadline, timing
-                )
+                cut = partial(recut, data, photo, crops, limit, self._kept.keep)
+                again = RECUT if photo.photo else cost
+                photo, estimates = await self._look(cut, again, options, self.batcher.latest(deadline, left), timing)
         if options.from_a_distance:
-            photo, estimates = await self._look_from_a_distance(data, photo, estimates, options, deadline, timing)
+            photo, estimates = await self._look_from_a_distance(data, cost, photo, estimates, options, deadline, timing)
         people = tuple(_person(photo, index, estimates, options) for index in range(len(photo.people)))
         timing["total"] = time.monotonic() - start
         return Estimate(photo.width, photo.height, people, timing)
@@ -150,6 +163,7 @@ class Estimator:
     async def _look_from_a_distance(
         self,
         data: bytes,
+        cost: Cost,
         photo: Prepared,
         estimates: Estimates,
         options: Options,
@@ -160,13 +174,13 @@ class Estimator:
         (old,), width, height = photo.crops, photo.width, photo.height
         crop = distant_crop(width, height, old.to_photo(estimates.coordinates[0]))
         cut = partial(recut, data, photo, [crop], self._settings.max_pixels, self._kept.keep)
-        distant, told = await self._look(cut, options, deadline, timing)
+        distant, told = await self._look(cut, RECUT if photo.photo else cost, options, deadline, timing)
         joints = crop.to_photo(told.coordinates[0])
         close = is_close_up(min(width, height), joints, told.confidence[0], estimates.confidence[0])
         return (distant, told) if close else (photo, estimates)
 
     async def _look(
-        self, cut: Callable[[], Prepared], options: Options, deadline: float, timing: dict[str, float]
+        self, cut: Callable[[], Prepared], cost: Cost, options: Options, deadline: float, timing: dict[str, float]
     ) -> tuple[Prepared, Estimates]:
         """Cut a photo's crops and let the network look at them; the time that it takes is added to `timing`."""
         answer: Future[Served] = Future()
@@ -182,7 +196,9 @@ class Estimator:
 
         self.batcher.ensure_open()  # closed workers take nothing
         try:  # the worker itself hands the crops on: the event loop would have to wake up in between
-            photo, waited = await asyncio.get_running_loop().run_in_executor(self._workers, cut_and_submit)
+            threads = self._cutters if cost is RECUT else self.decoders
+            job = threads.submit(cut_and_submit, cost, self.batcher.latest(deadline, 1))
+            photo, waited = await asyncio.wrap_future(job)
             served = await asyncio.wrap_future(answer)
         finally:
             answer.cancel()  # does nothing to an answer that is there

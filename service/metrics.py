@@ -83,8 +83,9 @@ class Metrics:
         self.queue_images = self._gauge("pose_queue_images", "Images that wait for the network.")
         self.admitted = self._gauge("pose_admitted_images", "Images under way: admitted and not yet answered.")
         self.queue_limit = self._gauge(
-            "pose_queue_limit_images", "Images that may be under way: the drain rate times the deadline."
+            "pose_queue_limit_images", "Images that may be under way: the drain rate times the deadline, less a margin."
         )
+        self.decode_queue = self._gauge("pose_decode_queue_photos", "Photos that wait for a thread to decode them.")
         self.single_image = self._histogram(
             "pose_single_image_inference_seconds",
             "Table 4's Time: input copy, forward pass and read-back of one image that had the engine to itself.",

@@ -45,8 +45,12 @@ class Options:
     @property
     def images(self) -> int:
         """How many images the network is given for a photo, at most."""
-        looks = 1 + len(LOOKS) * self.refine + self.from_a_distance
-        return max(1, len(self.boxes)) * (1 + self.flip) * looks
+        return max(1, len(self.boxes)) * (1 + self.flip) * self.looks
+
+    @property
+    def looks(self) -> int:
+        """How many looks at a photo there are, one after the other, at most."""
+        return 1 + len(LOOKS) * self.refine + self.from_a_distance
 
     @property
     def from_a_distance(self) -> bool:

@@ -100,6 +100,7 @@ class Runtime:
                 metrics.queue_images: lambda: estimator.batcher.waiting_images,
                 metrics.admitted: lambda: estimator.admission.admitted_images,
                 metrics.queue_limit: lambda: estimator.admission.limit_images,
+                metrics.decode_queue: lambda: estimator.decoders.waiting_photos,
                 metrics.memory: engine.memory_bytes,
             }
         )

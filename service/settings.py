@@ -52,7 +52,12 @@ class Settings(BaseSettings):
         le=256,
         description="Most images computed at once; 0 means 8 on a GPU, on a CPU 4, or as many as threads if fewer.",
     )
-    decode_workers: int = Field(2, ge=1, le=64, description="Threads that decode and crop photos.")
+    decode_workers: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Threads that decode and crop photos; 0 takes as many as affinity and cgroup quota allow.",
+    )
     max_boxes: int = Field(64, ge=1, le=1024, description="Most boxes in a request.")
     # Pillow warns above 89 megapixels and refuses above 179; below, our own check is the one that speaks.
     max_pixels: int = Field(50_000_000, ge=1, le=89_000_000, description="Most pixels (width x height) of a photo.")

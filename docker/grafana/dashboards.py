@@ -117,6 +117,12 @@ def _queue() -> tuple[_AnyPanel, ...]:
             ("pose_queue_limit_images", "limit"),
         ),
         _lines(
+            "Photos that wait for a decoder",
+            "suffix: photos",
+            "Photos admitted that no thread decodes yet: where they pile up, decoding is slower than the network.",
+            ("pose_decode_queue_photos", "waiting"),
+        ),
+        _lines(
             "Requests in flight",
             "suffix: requests",
             "Requests being answered now, but for probes and scrapes.",

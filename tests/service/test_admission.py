@@ -1,23 +1,25 @@
+from contextlib import suppress
+
 import pytest
 
 from service.admission import Admission, Bodies
-from service.problems import BadOption, Overloaded
+from service.problems import BadOption, DeadlineMissed, Malformed, Overloaded
 
 
 def test_what_cannot_be_answered_in_time_is_refused_with_the_time_to_wait() -> None:
     door = Admission(lambda: 2.0, deadline_seconds=5)
-    assert door.limit_images == 10
-    with door.admit(8):
+    assert door.limit_images == 8
+    with door.admit(6):
         with door.admit(2):
-            assert door.admitted_images == 10
-            with pytest.raises(Overloaded, match="1 more"):
+            assert door.admitted_images == 8
+            with pytest.raises(Overloaded, match=r"1 more would take 5\.5 s; the limit is 5 s"):
                 door.check()
             with (
-                pytest.raises(Overloaded, match="10 images are under way and 4 more would take") as refusal,
-                door.admit(4),
+                pytest.raises(Overloaded, match=r"8 images are under way and 6 more would take 8\.0 s") as refusal,
+                door.admit(6),
             ):
                 pass
-        assert refusal.value.headers == {"Retry-After": "2"}
+        assert refusal.value.headers == {"Retry-After": "3"}  # (8 - 5) / 1.25
     assert door.admitted_images == 0
 
 
@@ -41,7 +43,7 @@ def test_an_idle_service_goes_by_its_best_rate_since_only_runs_can_mend_a_spoilt
     door = Admission(lambda: rate, deadline_seconds=1)
     with door.admit(10):
         rate = 0.1
-        with pytest.raises(Overloaded, match="10 images are under way and 1 more would take 110"):
+        with pytest.raises(Overloaded, match="10 images are under way and 1 more would take 135"):
             door.check()
     with door.admit(10), pytest.raises(Overloaded), door.admit(1):
         pass
@@ -62,6 +64,51 @@ def test_what_could_never_be_admitted_is_the_clients_fault_even_while_others_are
             door.check(12)
     with door.admit(12):
         pass
+
+
+def test_the_slower_of_decoders_and_network_is_waited_for() -> None:
+    decoder_wait = 3.2
+    door = Admission(lambda: 2.0, 5, lambda: decoder_wait)
+    with door.admit(1):
+        with (
+            pytest.raises(Overloaded, match=r"1 images are under way and 1 more would take 5\.4 s"),
+            door.admit(1, 0.9),
+        ):
+            pass
+        decoder_wait = 2.8
+        with door.admit(1, 0.9):
+            pass
+        decoder_wait = 0.0  # a decoder is free
+        with door.admit(1, 100.0):
+            pass
+
+
+def test_the_margin_follows_what_predictions_miss_and_late_answers() -> None:
+    now = 0.0
+    door = Admission(lambda: 10.0, 10, clock=lambda: now)
+
+    def answer(seconds: float, error: Exception | None = None) -> None:
+        nonlocal now
+        with suppress(DeadlineMissed, Malformed), door.admit(40), door.admit(1):
+            now += seconds
+            if error:
+                raise error
+
+    answer(4.0)
+    answer(1.0, Malformed("broken"))
+    assert door.limit_images == 80
+    answer(4.1 * 1.5)
+    assert door.limit_images == pytest.approx(80 / 1.099)
+    answer(0.1, DeadlineMissed("late"))
+    assert door.limit_images == pytest.approx(80 / 1.099**2)
+
+
+def test_short_waits_do_not_move_the_margin() -> None:
+    now = 0.0
+    door = Admission(lambda: 10.0, 10, clock=lambda: now)
+    with door.admit(9), door.admit(1):
+        now += 9
+    assert door.limit_images == 80
 
 
 def test_a_service_of_unknown_speed_admits_everything() -> None:

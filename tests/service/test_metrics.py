@@ -14,6 +14,7 @@ DESIGN = {
     "pose_batch_size",
     "pose_queue_images",
     "pose_queue_limit_images",
+    "pose_decode_queue_photos",
     "pose_in_flight_requests",
     "pose_people_total",
     "pose_rejected_total",
