@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +50,8 @@ class Server:
         return float(found[1]) if found else 0.0
 
 
-def start(log: Path, **environment: str) -> Server:
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
+def start(log: Path, program: Sequence[str] = ("-m", "service"), **environment: str) -> Server:
+    command = [sys.executable, *program, "serve", "--port", "0"]
     with log.open("wb") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=file, cwd=Path(__file__).parents[2], env={**os.environ, **environment}

@@ -1,0 +1,43 @@
+"""The command line where there is no `resource`, no affinity, no `sysconf`, no `/proc` and few signals."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from models.contract import SHIPPED_MODEL
+from tests.service.conftest import PHOTOS
+from tests.service.test_server import joints, start
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ("-m", "tests.service.windows")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="the model file is not here"),
+]
+
+
+def test_predict_prints_its_joints() -> None:
+    command = [sys.executable, *PROGRAM, "predict", str(PHOTOS / "astronaut.jpg"), "--box", "60,10,300,500"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert answer.stdout.startswith("photo 512 x 512\n\nperson 0, box 60, 10, 300, 500\n")
+    assert "head_top" in answer.stdout
+
+
+def test_serve_answers_a_photo_and_ends_at_ctrl_c(tmp_path: Path, astronaut: bytes) -> None:
+    server = start(tmp_path / "log", PROGRAM)
+    try:
+        assert joints(server.post(astronaut, "boxes=60,10,300,500")).shape == (1, 16, 2)
+        report = httpx.get(f"{server.url}/report", headers={"Accept": "application/json"}).json()
+        assert report["deployment"]["memory"]["total_mib"] is None
+        assert httpx.get(f"{server.url}/metrics").status_code == 200
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(60) == 0
+    finally:
+        server.process.kill()
+        server.process.wait()
+    assert "Traceback" not in server.log.read_text()
