@@ -54,7 +54,7 @@ def check(**environment: str) -> "subprocess.CompletedProcess[str]":
     found = re.search(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     assert found
     _, *arguments, inside = json.loads(found[1])
-    copied = re.search(rf"^COPY (\S+) {re.escape(inside)}$", DOCKERFILE, re.MULTILINE)
+    copied = re.search(rf"^COPY --chmod=644 (\S+) {re.escape(inside)}$", DOCKERFILE, re.MULTILINE)
     assert copied
     command = [sys.executable, *arguments, str(DOCKER.parent / copied[1])]
     return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
