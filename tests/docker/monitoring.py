@@ -47,7 +47,7 @@ def queries() -> list[str]:
 
 def left_side(expression: str) -> str:
     """An alert's expression without its comparisons, so that it has a value whether the alert fires or not."""
-    return re.sub(r" (>|==) [\d.]+( \* [\d.]+)?", "", expression)
+    return re.sub(r" (>|<|==) [\d.]+( \* [\d.]+)?", "", expression)
 
 
 def metric_names(expression: str) -> set[str]:
