@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from models.crop import Box, Crop
 from service.admission import Admission
 from service.batcher import Batcher, Served
-from service.decoders import RECUT, Decoders
-from service.decoding import Cost, predict_cost
 from service.engine import Engine, EngineInfo, Estimates
 from service.flip import average, with_mirrored
 from service.host import memory_limit_bytes, usable_cpus
-from service.images import KeptPhotos, Prepared, prepare, recut
 from service.metrics import Metrics
 from service.options import Options
+from service.photos.crops import KeptPhotos, Prepared, prepare, recut
+from service.photos.decoders import RECUT, Decoders
+from service.photos.decoding import Cost, predict_cost
 from service.problems import DeadlineMissed
 from service.refine import LOOKS, Look, distant_crop, is_close_up, refined_crop
 from service.settings import Settings

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Final
 
-from service.images import prepare
+from service.photos.crops import prepare
 from service.settings import Settings
 from tests.benchmarks.generator import closed_loop
 from tests.benchmarks.photos import Photo, large_photo, small_photo

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from service.engine import Engine, OnnxEngine
-from service.images import prepare
+from service.photos.crops import prepare
 from service.settings import Settings
 from tests.benchmarks.photos import small_photo
 

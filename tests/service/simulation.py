@@ -14,9 +14,9 @@ from typing import Any
 
 from service.admission import Admission
 from service.backlog import Backlog
-from service.decoders import RECUT, DecodeQueue, Job
-from service.decoding import Cost
 from service.forecast import Throughput
+from service.photos.decoders import RECUT, DecodeQueue, Job
+from service.photos.decoding import Cost
 from service.problems import DeadlineMissed, Overloaded
 
 _RECUT_SECONDS = 0.002

@@ -13,7 +13,7 @@ from service import options
 from service.admission import Admission, Bodies
 from service.app import create_app
 from service.estimator import STAGES_TOLD
-from service.images import prepare
+from service.photos.crops import prepare
 from service.settings import Settings
 from tests.service.client import Client, serving
 from tests.service.standin import StandIn, estimate, wait_until

@@ -10,9 +10,9 @@ from models.crop import Box, Crop
 from models.skeleton import JOINTS
 from service.estimator import Estimate, Estimator, principal_axes
 from service.flip import average, with_mirrored
-from service.images import KeptPhotos, prepare, recut
 from service.metrics import Metrics
 from service.options import Options
+from service.photos.crops import KeptPhotos, prepare, recut
 from service.problems import DeadlineMissed, NotAnImage, NotReady
 from service.refine import LOOKS, distant_crop, refined_crop
 from service.settings import Settings

@@ -4,7 +4,7 @@ import pytest
 from models.crop import Box, Crop
 from service.engine import EngineInfo
 from service.estimator import STAGES_TOLD, Estimate, Person
-from service.images import prepare
+from service.photos.crops import prepare
 from service.schemas import PoseAnswer, answer
 from tests.contracts import make_contract
 from tests.service.standin import estimate

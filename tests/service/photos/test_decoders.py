@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from PIL import Image
 
-from service.decoders import DecodeQueue, Decoders, Job
-from service.decoding import Cost, predict_cost
+from service.photos.decoders import DecodeQueue, Decoders, Job
+from service.photos.decoding import Cost, predict_cost
 from service.problems import DeadlineMissed, Malformed, NotReady
 from tests.service.standin import wait_until
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.crop import INPUT_SIZE, OUTSIDE_COLOUR, Box, Crop
-from service.decoding import SHARP_PX, Photo, PhotoFile
+from service.photos.decoding import SHARP_PX, Photo, PhotoFile
 from service.problems import BadOption
 
 _BYTES_PER_PIXEL: Final = 4  # of Pillow's RGB
@@ -94,7 +94,7 @@ def prepare(data: bytes, boxes: Sequence[Box], max_pixels: int, keep: Keep | Non
         keep: Given where `recut` will look closer: decodes for crops of half the side.
 
     Raises:
-        Malformed, NotAnImage, TooLarge: As `service.decoding` raises them.
+        Malformed, NotAnImage, TooLarge: As `service.photos.decoding` raises them.
         BadOption: A box lies outside the photo.
     """
     start = time.perf_counter()

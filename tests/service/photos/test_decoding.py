@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.crop import OUTSIDE_COLOUR
-from service.decoding import FAITHFUL_PX, FORMATS, SHARP_PX, PhotoFile, decode
-from service.images import KeptPhotos, prepare
+from service.photos.crops import KeptPhotos, prepare
+from service.photos.decoding import FAITHFUL_PX, FORMATS, SHARP_PX, PhotoFile, decode
 from service.problems import Malformed, NotAnImage, ServiceError, TooLarge
 
 LIMIT = 50_000_000
@@ -52,7 +52,7 @@ def test_a_large_photo_is_converted_as_a_small_one_is(encode: Encode, monkeypatc
     values = np.random.default_rng(0).integers(0, 256, (40, 30, 4), np.uint8)
     modes = [Image.fromarray(values), Image.fromarray(values, "CMYK"), Image.fromarray(values[..., 0] * 3.5 - 100.0)]
     whole = [np.asarray(decode(encode(photo, "TIFF"), LIMIT)) for photo in modes]
-    monkeypatch.setattr("service.decoding._BAND_PIXELS", 100)
+    monkeypatch.setattr("service.photos.decoding._BAND_PIXELS", 100)
     for photo, wanted in zip(modes, whole, strict=True):
         np.testing.assert_array_equal(np.asarray(decode(encode(photo, "TIFF"), LIMIT)), wanted)
 
@@ -63,7 +63,7 @@ def test_two_pictures_are_the_most_that_are_in_memory(mode: str, encode: Encode,
     file = tmp_path / "photo"
     file.write_bytes(encode(photo, "TIFF" if mode == "F" else "PNG", **({"transparency": 0} if mode == "P" else {})))
     program = f"""
-from service.decoding import decode
+from service.photos.decoding import decode
 from service.engine import peak_resident_bytes
 data, before = open({str(file)!r}, "rb").read(), peak_resident_bytes()
 decode(data, 10**8)

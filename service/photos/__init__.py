@@ -1,0 +1,1 @@
+"""A photo's way in: bytes -> pixels -> crops; knows no options and no HTTP."""
