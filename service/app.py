@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import problems
-from service.engine import Engine, OnnxEngine
+from service.inference.engine import Engine, OnnxEngine
 from service.middleware import RequestMiddleware
 from service.routes import health, metrics, pose, report
 from service.runtime import Runtime

@@ -19,9 +19,9 @@ from PIL import Image
 
 from service.app import create_app
 from service.drawing import overlay
-from service.engine import OnnxEngine
 from service.estimator import Estimate, Estimator
 from service.host import use_one_heap
+from service.inference.engine import OnnxEngine
 from service.metrics import Metrics
 from service.options import Options, parse_options
 from service.photos.decoding import decode

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from models.crop import Box, Crop
 from service.admission import Admission
-from service.batcher import Batcher, Served
-from service.engine import Engine, EngineInfo, Estimates
 from service.flip import average, with_mirrored
 from service.host import memory_limit_bytes, usable_cpus
+from service.inference.engine import Engine, EngineInfo, Estimates
+from service.inference.workers import Batcher, Served
 from service.metrics import Metrics
 from service.options import Options
 from service.photos.crops import KeptPhotos, Prepared, prepare, recut

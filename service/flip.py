@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.skeleton import mirror
-from service.engine import Estimates
+from service.inference.engine import Estimates
 
 _HALF: Final = np.float32(0.5)
 

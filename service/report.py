@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.crop import INPUT_SIZE
-from service.engine import ON_GPU, Engine, EngineInfo
 from service.host import processor_name, usable_cpus
+from service.inference.engine import ON_GPU, Engine, EngineInfo
 
 PAPER: Final = (
     "Nibali et al. 2018, Numerical Coordinate Regression with Convolutional Neural Networks (arXiv 1801.07372)"

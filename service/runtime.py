@@ -10,9 +10,9 @@ from PIL import Image
 
 from models.crop import INPUT_SIZE
 from service.admission import Bodies
-from service.engine import Engine
 from service.estimator import Estimator
 from service.host import memory_limit_bytes
+from service.inference.engine import Engine
 from service.metrics import Metrics
 from service.options import Options
 from service.problems import NotReady

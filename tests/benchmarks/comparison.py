@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.host import usable_cpus
-from service.session import PROVIDERS, Plan, open_session, provider_options
+from service.inference.providers import PROVIDERS, Plan, open_session, provider_options
 from service.settings import Settings
 from tests.benchmarks import load
 from tests.benchmarks.environments import PEERS_FOLDER, python_of

@@ -6,7 +6,7 @@ import venv
 from pathlib import Path
 from typing import Final
 
-from service.session import RUNTIMES
+from service.inference.providers import RUNTIMES
 from tests.benchmarks.server import ROOT, ServerError
 
 PEERS_FOLDER: Final = Path(__file__).parent / "peers"

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from models.contract import INPUT, OUTPUTS, SHIPPED_MODEL
-from service.engine import ON_GPU
 from service.host import first_gpu, peak_resident_bytes, processor_name, resident_bytes, usable_cpus
+from service.inference.engine import ON_GPU
+from service.inference.providers import open_session
 from service.report import TABLE_4, noise, summarise, time_runs
-from service.session import open_session
 from service.settings import Settings
 
 LARGEST_DRIFT = 0.05

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from starlette.types import Receive, Scope, Send
 
 from service.app import create_app
-from service.engine import EngineInfo, Estimates
+from service.inference.engine import EngineInfo, Estimates
 from tests.contracts import make_contract
 
 

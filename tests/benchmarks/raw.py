@@ -4,8 +4,8 @@ import time
 from dataclasses import asdict
 from typing import Any, Final, get_args
 
-from service.engine import OnnxEngine
 from service.host import peak_resident_bytes
+from service.inference.engine import OnnxEngine
 from service.problems import StartupError
 from service.settings import Precision, Provider, Settings
 from tests.benchmarks.processes import run_apart

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.host import processor_name, usable_cpus
-from service.session import RUNTIMES
+from service.inference.providers import RUNTIMES
 
 FOLDER: Final = Path(__file__).parent / "results"
 

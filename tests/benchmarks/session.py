@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.engine import Engine, OnnxEngine
+from service.inference.engine import Engine, OnnxEngine
 from service.photos.crops import prepare
 from service.settings import Settings
 from tests.benchmarks.photos import small_photo

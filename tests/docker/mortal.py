@@ -8,7 +8,7 @@ import uvicorn
 from numpy.typing import NDArray
 
 from service.app import create_app
-from service.engine import Estimates, OnnxEngine
+from service.inference.engine import Estimates, OnnxEngine
 
 
 class Mortal(OnnxEngine):

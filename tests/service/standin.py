@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine import EngineInfo, Estimates
+from service.inference.engine import EngineInfo, Estimates
 from tests.contracts import make_contract
 
 CELLS = 28

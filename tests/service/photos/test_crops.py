@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.contract import SHIPPED_MODEL
 from models.crop import OUTSIDE_COLOUR, Box, Crop
-from service.engine import OnnxEngine
+from service.inference.engine import OnnxEngine
 from service.options import LARGEST_BOX_PX
 from service.photos.crops import KeptPhotos, cut, prepare, recut
 from service.photos.decoding import decode

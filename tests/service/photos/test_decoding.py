@@ -64,7 +64,7 @@ def test_two_pictures_are_the_most_that_are_in_memory(mode: str, encode: Encode,
     file.write_bytes(encode(photo, "TIFF" if mode == "F" else "PNG", **({"transparency": 0} if mode == "P" else {})))
     program = f"""
 from service.photos.decoding import decode
-from service.engine import peak_resident_bytes
+from service.inference.engine import peak_resident_bytes
 data, before = open({str(file)!r}, "rb").read(), peak_resident_bytes()
 decode(data, 10**8)
 print(peak_resident_bytes() - before)

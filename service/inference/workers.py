@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.backlog import Backlog
-from service.engine import Engine, Estimates
 from service.forecast import Throughput
+from service.inference.engine import Engine, Estimates
 from service.metrics import Metrics
 from service.problems import DeadlineMissed, InferenceFailed, NotReady, ServiceError
 

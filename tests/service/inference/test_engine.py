@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from models.contract import OUTPUTS, SHIPPED_MODEL
-from service import engine
-from service.engine import Estimates, OnnxEngine, buckets
 from service.host import Gpu
+from service.inference import engine
+from service.inference.engine import Estimates, OnnxEngine, buckets
+from service.inference.providers import Plan
 from service.problems import StartupError
-from service.session import Plan
 from service.settings import Settings
 from tests.contracts import make_contract
 from tests.service.standin import estimate
