@@ -19,12 +19,12 @@ from PIL import Image
 
 from service.app import create_app
 from service.drawing import overlay
-from service.estimator import Estimate, Estimator
 from service.host import use_one_heap
 from service.inference.engine import OnnxEngine
 from service.metrics import Metrics
-from service.options import Options, parse_options
 from service.photos.decoding import decode
+from service.poses.estimator import Estimate, Estimator
+from service.poses.options import Options, parse_options
 from service.problems import ServiceError, StartupError
 from service.report import build_report, time_engine
 from service.report_formats import as_json, as_text

@@ -6,7 +6,7 @@ from typing import Final
 from PIL import Image, ImageDraw
 
 from models.skeleton import JOINTS, LIMBS
-from service.estimator import Estimate, Person
+from service.poses.estimator import Estimate, Person
 
 LEFT: Final = (255, 0, 150)
 """Colour of the person's left side: magenta."""

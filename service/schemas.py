@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.estimator import Estimate, Person
 from service.inference.engine import EngineInfo
+from service.poses.estimator import Estimate, Person
 
 BoxArray = Annotated[
     list[float],

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from service import options
 from service.cli import _parser
 from service.metrics import Metrics
+from service.poses import options
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent

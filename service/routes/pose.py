@@ -11,8 +11,8 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from service.body import copies, parse_body, read_body, while_connected
-from service.estimator import Estimate, Estimator
-from service.options import Options, parse_options
+from service.poses.estimator import Estimate, Estimator
+from service.poses.options import Options, parse_options
 from service.problems import MEDIA_TYPE, NotReady
 from service.runtime import Runtime
 from service.schemas import PoseAnswer, PoseRequest, Problem, answer

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from service.admission import Admission
 from service.backlog import Backlog
 from service.forecast import Throughput
 from service.photos.decoders import RECUT, DecodeQueue, Job
 from service.photos.decoding import Cost
+from service.poses.admission import Admission
 from service.problems import DeadlineMissed, Overloaded
 
 _RECUT_SECONDS = 0.002

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import options
-from service.admission import Admission, Bodies
 from service.app import create_app
-from service.estimator import STAGES_TOLD
 from service.photos.crops import prepare
+from service.poses import options
+from service.poses.admission import Admission, Bodies
+from service.poses.estimator import STAGES_TOLD
 from service.settings import Settings
 from tests.service.client import Client, serving
 from tests.service.standin import StandIn, estimate, wait_until

@@ -4,7 +4,7 @@ from PIL import Image
 from models.crop import Box, Crop
 from models.skeleton import JOINTS
 from service.drawing import LEFT, MIDDLE, RIGHT, overlay
-from service.estimator import Estimate, Person
+from service.poses.estimator import Estimate, Person
 
 
 def a_person(confidence: float) -> Person:

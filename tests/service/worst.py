@@ -15,7 +15,7 @@ from starlette.datastructures import QueryParams
 from service.body import parse_body
 from service.middleware import _SANE_ID
 from service.negotiation import negotiate
-from service.options import parse_options
+from service.poses.options import parse_options
 from service.problems import ServiceError
 
 MIB: Final = 2**20

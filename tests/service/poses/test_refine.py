@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from models.crop import Crop
 from models.skeleton import LOWER_BODY
-from service.refine import BELIEVED, LOOKS, distant_crop, is_close_up, overlap, refined_crop
+from service.poses.refine import BELIEVED, LOOKS, distant_crop, is_close_up, overlap, refined_crop
 
 WHOLE = Crop(0, 0, 1000)
 SURE = np.ones(16)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.skeleton import JOINTS, MIRROR
-from service.flip import average, with_mirrored
 from service.inference.engine import Estimates
+from service.poses.flip import average, with_mirrored
 
 CELLS = 28
 AXIS = ((2 * np.arange(CELLS) - (CELLS - 1)) / CELLS).astype(np.float32)

@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.crop import Box, Crop
-from service.admission import Admission
-from service.flip import average, with_mirrored
 from service.host import memory_limit_bytes, usable_cpus
 from service.inference.engine import Engine, EngineInfo, Estimates
 from service.inference.workers import Batcher, Served
 from service.metrics import Metrics
-from service.options import Options
 from service.photos.crops import KeptPhotos, Prepared, prepare, recut
 from service.photos.decoders import RECUT, Decoders
 from service.photos.decoding import Cost, predict_cost
+from service.poses.admission import Admission
+from service.poses.flip import average, with_mirrored
+from service.poses.options import Options
+from service.poses.refine import LOOKS, Look, distant_crop, is_close_up, refined_crop
 from service.problems import DeadlineMissed
-from service.refine import LOOKS, Look, distant_crop, is_close_up, refined_crop
 from service.settings import Settings
 
 STAGES_TOLD: Final = ("decode", "crop", "queue", "inference", "total")

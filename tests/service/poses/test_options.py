@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.crop import Box
-from service.options import LARGEST_BOX_PX, Options, parse_options
+from service.poses.options import LARGEST_BOX_PX, Options, parse_options
 from service.problems import BadOption
 
 corners = st.floats(-1e308, 1e308)

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from models.crop import Box, Crop
 from models.skeleton import JOINTS
-from service.estimator import Estimate, Estimator, principal_axes
-from service.flip import average, with_mirrored
 from service.metrics import Metrics
-from service.options import Options
 from service.photos.crops import KeptPhotos, prepare, recut
+from service.poses.estimator import Estimate, Estimator, principal_axes
+from service.poses.flip import average, with_mirrored
+from service.poses.options import Options
+from service.poses.refine import LOOKS, distant_crop, refined_crop
 from service.problems import DeadlineMissed, NotAnImage, NotReady
-from service.refine import LOOKS, distant_crop, refined_crop
 from service.settings import Settings
 from tests.service.standin import StandIn, estimate, wait_until
 
@@ -157,7 +157,7 @@ def test_flip_averages_with_the_mirror_image(
 def test_refine_looks_closer_at_the_square_around_the_joints(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.estimator.is_close_up", lambda *_: False)
+    monkeypatch.setattr("service.poses.estimator.is_close_up", lambda *_: False)
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
     kept = KeptPhotos(1e9)
     prepared = prepare(astronaut, (), settings.max_pixels, kept.keep)
@@ -179,8 +179,8 @@ def test_refine_takes_the_look_from_a_distance_at_a_close_up(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[np.ndarray, ...]] = []
-    monkeypatch.setattr("service.estimator.refined_crop", lambda look, crop, *_: crop)
-    monkeypatch.setattr("service.estimator.is_close_up", lambda side, *told: asked.append(told) or side == 512)
+    monkeypatch.setattr("service.poses.estimator.refined_crop", lambda look, crop, *_: crop)
+    monkeypatch.setattr("service.poses.estimator.is_close_up", lambda side, *told: asked.append(told) or side == 512)
     (person,) = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True))).people
     first = prepare(astronaut, (), settings.max_pixels, KeptPhotos(1e9).keep)
     so_far = estimate(first.pixels)
@@ -195,7 +195,7 @@ def test_refine_takes_the_look_from_a_distance_at_a_close_up(
 def test_with_a_box_there_is_no_look_from_a_distance(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.estimator.refined_crop", lambda look, crop, *_: crop)
+    monkeypatch.setattr("service.poses.estimator.refined_crop", lambda look, crop, *_: crop)
     run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(BOXES[:1], refine=True)))
     assert engine.batches == [1]
 
@@ -203,8 +203,8 @@ def test_with_a_box_there_is_no_look_from_a_distance(
 def test_refine_takes_no_crop_beside_the_photo(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.estimator.is_close_up", lambda *_: False)
-    monkeypatch.setattr("service.estimator.refined_crop", lambda *_: Crop(512, 0, 100))
+    monkeypatch.setattr("service.poses.estimator.is_close_up", lambda *_: False)
+    monkeypatch.setattr("service.poses.estimator.refined_crop", lambda *_: Crop(512, 0, 100))
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
     assert found.people[0].crop == Crop.whole(512, 512)
     assert engine.batches == [1, 1]
@@ -213,6 +213,6 @@ def test_refine_takes_no_crop_beside_the_photo(
 def test_refine_looks_no_closer_after_a_first_pass_that_changes_nothing(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.estimator.refined_crop", lambda look, crop, *_: crop)
+    monkeypatch.setattr("service.poses.estimator.refined_crop", lambda look, crop, *_: crop)
     run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
     assert engine.batches == [1, 1]

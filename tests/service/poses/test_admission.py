@@ -2,7 +2,7 @@ from contextlib import suppress
 
 import pytest
 
-from service.admission import Admission, Bodies
+from service.poses.admission import Admission, Bodies
 from service.problems import BadOption, DeadlineMissed, Malformed, Overloaded
 
 

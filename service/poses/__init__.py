@@ -1,0 +1,1 @@
+"""One photo -> people; where HTTP and the command line enter."""
