@@ -18,7 +18,8 @@ import uvicorn
 from PIL import Image
 
 from service.app import create_app
-from service.drawing import overlay
+from service.formats.native import answer
+from service.formats.overlay import overlay
 from service.host import use_one_heap
 from service.inference.engine import OnnxEngine
 from service.metrics import Metrics
@@ -29,7 +30,6 @@ from service.problems import ServiceError, StartupError
 from service.report import build_report, time_engine
 from service.report_formats import as_json, as_text
 from service.runtime import Runtime
-from service.schemas import answer
 from service.settings import Settings, environment_warnings
 
 _log = logging.getLogger(__name__)

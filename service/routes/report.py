@@ -6,12 +6,12 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from service.formats.native import Problem
 from service.negotiation import negotiate
 from service.problems import MEDIA_TYPE, NotAcceptable
 from service.report import Report
 from service.report_formats import as_html, as_json, as_text
 from service.runtime import Runtime
-from service.schemas import Problem
 
 router = APIRouter(tags=["report"])
 

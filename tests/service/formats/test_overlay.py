@@ -3,7 +3,7 @@ from PIL import Image
 
 from models.crop import Box, Crop
 from models.skeleton import JOINTS
-from service.drawing import LEFT, MIDDLE, RIGHT, overlay
+from service.formats.overlay import LEFT, MIDDLE, RIGHT, overlay
 from service.poses.estimator import Estimate, Person
 
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from models.crop import Box, Crop
+from service.formats.native import PoseAnswer, answer
 from service.inference.engine import EngineInfo
 from service.photos.crops import prepare
 from service.poses.estimator import STAGES_TOLD, Estimate, Person
-from service.schemas import PoseAnswer, answer
 from tests.contracts import make_contract
 from tests.service.standin import estimate
 

@@ -1,0 +1,1 @@
+"""People -> bytes: an encoder for each format."""
