@@ -27,8 +27,8 @@ from service.photos.decoding import decode
 from service.poses.estimator import Estimate, Estimator
 from service.poses.options import Options, parse_options
 from service.problems import ServiceError, StartupError
-from service.report import build_report, time_engine
-from service.report_formats import as_json, as_text
+from service.report.formats import as_json, as_text
+from service.report.table4 import build_report, time_engine
 from service.runtime import Runtime
 from service.settings import Settings, environment_warnings
 

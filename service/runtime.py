@@ -16,7 +16,7 @@ from service.poses.admission import Bodies
 from service.poses.estimator import Estimator
 from service.poses.options import Options
 from service.problems import NotReady
-from service.report import Report, build_report, time_engine
+from service.report.table4 import Report, build_report, time_engine
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from service.formats.native import Problem
 from service.negotiation import negotiate
 from service.problems import MEDIA_TYPE, NotAcceptable
-from service.report import Report
-from service.report_formats import as_html, as_json, as_text
+from service.report.formats import as_html, as_json, as_text
+from service.report.table4 import Report
 from service.runtime import Runtime
 
 router = APIRouter(tags=["report"])

@@ -16,7 +16,7 @@ from models.contract import INPUT, OUTPUTS, SHIPPED_MODEL
 from service.host import first_gpu, peak_resident_bytes, processor_name, resident_bytes, usable_cpus
 from service.inference.engine import ON_GPU
 from service.inference.providers import open_session
-from service.report import TABLE_4, noise, summarise, time_runs
+from service.report.table4 import TABLE_4, noise, summarise, time_runs
 from service.settings import Settings
 
 LARGEST_DRIFT = 0.05

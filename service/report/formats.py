@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from service.report import COLUMNS, PaperRow, Report
+from service.report.table4 import COLUMNS, PaperRow, Report
 
 TITLE: Final = "Table 4, live"
 

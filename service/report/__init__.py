@@ -1,0 +1,1 @@
+"""The paper's Table 4 with a row of this deployment."""
