@@ -17,7 +17,9 @@ from typing import Final
 import uvicorn
 from PIL import Image
 
-from service.app import create_app
+from service.api.app import create_app
+from service.api.lifecycle import Runtime
+from service.errors import ServiceError, StartupError
 from service.formats.native import answer
 from service.formats.overlay import overlay
 from service.host import use_one_heap
@@ -26,10 +28,8 @@ from service.metrics import Metrics
 from service.photos.decoding import decode
 from service.poses.estimator import Estimate, Estimator
 from service.poses.options import Options, parse_options
-from service.problems import ServiceError, StartupError
 from service.report.formats import as_json, as_text
 from service.report.table4 import build_report, time_engine
-from service.runtime import Runtime
 from service.settings import Settings, environment_warnings
 
 _log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from service.errors import KINDS
 from service.inference.engine import EngineInfo
-from service.problems import KINDS
 
 _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _BYTES: Final = tuple(2.0**exponent for exponent in range(12, 26))

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.contract import SHIPPED_MODEL
-from service.problems import StartupError
+from service.errors import StartupError
 
 PREFIX = "DSNT_POSE_"
 

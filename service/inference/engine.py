@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from models.contract import INPUT, OUTPUTS, Contract, ContractError, check_tensors
 from models.crop import INPUT_SIZE
+from service.errors import StartupError
 from service.host import first_gpu, peak_resident_bytes, resident_bytes, usable_cpus
 from service.inference.providers import open_another, open_session
-from service.problems import StartupError
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)

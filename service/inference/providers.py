@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.contract import VARIANTS, Contract, ContractError, read_metadata, variant
+from service.errors import StartupError
 from service.host import has_native_bf16
-from service.problems import StartupError
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.backlog import Backlog
+from service.errors import DeadlineMissed, InferenceFailed, NotReady, ServiceError
 from service.forecast import Throughput
 from service.inference.engine import Engine, Estimates
 from service.metrics import Metrics
-from service.problems import DeadlineMissed, InferenceFailed, NotReady, ServiceError
 
 _log = logging.getLogger(__name__)
 

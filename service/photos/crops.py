@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.crop import INPUT_SIZE, OUTSIDE_COLOUR, Box, Crop
+from service.errors import BadOption
 from service.photos.decoding import SHARP_PX, Photo, PhotoFile
-from service.problems import BadOption
 
 _BYTES_PER_PIXEL: Final = 4  # of Pillow's RGB
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from service.backlog import Backlog
+from service.errors import DeadlineMissed, NotReady
 from service.forecast import Clock, Costs
 from service.photos.decoding import Cost
-from service.problems import DeadlineMissed, NotReady
 
 _T = TypeVar("_T")
 

@@ -25,8 +25,8 @@ from PIL import (
 )
 
 from models.crop import INPUT_SIZE, OUTSIDE_COLOUR
+from service.errors import Malformed, NotAnImage, ServiceError, TooLarge
 from service.photos.limits import MAX_PARSED_BYTES, Pieces, check_parts, check_tiles
-from service.problems import Malformed, NotAnImage, ServiceError, TooLarge
 
 _Opener = Callable[[io.BytesIO], Image.Image]
 

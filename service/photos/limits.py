@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from service.problems import Malformed
+from service.errors import Malformed
 
 MAX_SCANS: Final = 100
 """Scans of a JPEG: encoders make 1 to about 30, and libjpeg goes over all pixels for each, 50 ms for 50 megapixels."""

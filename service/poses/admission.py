@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from service.errors import BadOption, DeadlineMissed, Overloaded
 from service.forecast import Clock, Margin
-from service.problems import BadOption, DeadlineMissed, Overloaded
 
 _SHORT_WAIT: Final = 0.1  # of the deadline
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.crop import Box, Crop
+from service.errors import DeadlineMissed
 from service.host import memory_limit_bytes, usable_cpus
 from service.inference.engine import Engine, EngineInfo, Estimates
 from service.inference.workers import Batcher, Served
@@ -23,7 +24,6 @@ from service.poses.admission import Admission
 from service.poses.flip import average, with_mirrored
 from service.poses.options import Options
 from service.poses.refine import LOOKS, Look, distant_crop, is_close_up, refined_crop
-from service.problems import DeadlineMissed
 from service.settings import Settings
 
 STAGES_TOLD: Final = ("decode", "crop", "queue", "inference", "total")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from models.crop import Box
+from service.errors import BadOption
 from service.poses.refine import LOOKS
-from service.problems import BadOption
 
 NAMES: Final = ("boxes", "heatmaps", "flip", "refine")
 """The options of `POST /pose`."""

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from starlette.types import Receive, Scope, Send
 
-from service.app import create_app
+from service.api.app import create_app
 from service.inference.engine import EngineInfo, Estimates
 from tests.contracts import make_contract
 

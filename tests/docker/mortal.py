@@ -7,7 +7,7 @@ import numpy as np
 import uvicorn
 from numpy.typing import NDArray
 
-from service.app import create_app
+from service.api.app import create_app
 from service.inference.engine import Estimates, OnnxEngine
 
 

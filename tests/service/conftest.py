@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from service.app import create_app
+from service.api.app import create_app
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.service.client import Client, serving

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.backlog import Backlog
+from service.errors import DeadlineMissed, Overloaded
 from service.forecast import Throughput
 from service.photos.decoders import RECUT, DecodeQueue, Job
 from service.photos.decoding import Cost
 from service.poses.admission import Admission
-from service.problems import DeadlineMissed, Overloaded
 
 _RECUT_SECONDS = 0.002
 

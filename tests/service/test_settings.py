@@ -1,6 +1,6 @@
 import pytest
 
-from service.problems import StartupError
+from service.errors import StartupError
 from service.settings import PREFIX, Settings, environment_warnings
 
 

@@ -12,11 +12,11 @@ from typing import Final
 
 from starlette.datastructures import QueryParams
 
-from service.body import parse_body
-from service.middleware import _SANE_ID
-from service.negotiation import negotiate
+from service.api.middleware import _SANE_ID
+from service.api.negotiation import negotiate
+from service.api.payload import parse_body
+from service.errors import ServiceError
 from service.poses.options import parse_options
-from service.problems import ServiceError
 
 MIB: Final = 2**20
 BODY: Final = 32 * MIB

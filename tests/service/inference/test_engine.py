@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from models.contract import OUTPUTS, SHIPPED_MODEL
+from service.errors import StartupError
 from service.host import Gpu
 from service.inference import engine
 from service.inference.engine import Estimates, OnnxEngine, buckets
 from service.inference.providers import Plan
-from service.problems import StartupError
 from service.settings import Settings
 from tests.contracts import make_contract
 from tests.service.standin import estimate

@@ -8,9 +8,9 @@ import pytest
 from onnx import helper
 
 from models.contract import SHIPPED_MODEL, variant
+from service.errors import StartupError
 from service.inference import providers as session
 from service.inference.providers import Plan, open_another, open_session
-from service.problems import StartupError
 from service.settings import Settings
 from tests.contracts import make_contract, write_model
 

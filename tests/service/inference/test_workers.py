@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from service.errors import DeadlineMissed, InferenceFailed, NotReady
 from service.inference.workers import Batcher, Served
 from service.metrics import Metrics
-from service.problems import DeadlineMissed, InferenceFailed, NotReady
 from tests.service.standin import StandIn, estimate, wait_until
 
 

@@ -9,11 +9,11 @@ from PIL import Image
 
 from models.contract import SHIPPED_MODEL
 from models.crop import OUTSIDE_COLOUR, Box, Crop
+from service.errors import BadOption
 from service.inference.engine import OnnxEngine
 from service.photos.crops import KeptPhotos, cut, prepare, recut
 from service.photos.decoding import decode
 from service.poses.options import LARGEST_BOX_PX
-from service.problems import BadOption
 from service.settings import Settings
 from tests.benchmarks.photos import large_photo, whole
 

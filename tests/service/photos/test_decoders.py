@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from PIL import Image
 
+from service.errors import DeadlineMissed, Malformed, NotReady
 from service.photos.decoders import DecodeQueue, Decoders, Job
 from service.photos.decoding import Cost, predict_cost
-from service.problems import DeadlineMissed, Malformed, NotReady
 from tests.service.standin import wait_until
 
 COST = Cost("PNG", 1e6)

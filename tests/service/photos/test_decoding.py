@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.crop import OUTSIDE_COLOUR
+from service.errors import Malformed, NotAnImage, ServiceError, TooLarge
 from service.photos.crops import KeptPhotos, prepare
 from service.photos.decoding import FAITHFUL_PX, FORMATS, SHARP_PX, PhotoFile, decode
-from service.problems import Malformed, NotAnImage, ServiceError, TooLarge
 
 LIMIT = 50_000_000
 RED = (255, 0, 0)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from service.errors import Malformed, ServiceError
 from service.photos import limits as parts
 from service.photos.decoding import FORMATS, decode
 from service.photos.limits import MAX_READS, MAX_SCANS, MAX_SEGMENTS, MAX_STRIPS, Pieces, check_parts
-from service.problems import Malformed, ServiceError
 
 LIMIT = 50_000_000
 

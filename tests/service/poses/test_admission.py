@@ -2,8 +2,8 @@ from contextlib import suppress
 
 import pytest
 
+from service.errors import BadOption, DeadlineMissed, Malformed, Overloaded
 from service.poses.admission import Admission, Bodies
-from service.problems import BadOption, DeadlineMissed, Malformed, Overloaded
 
 
 def test_what_cannot_be_answered_in_time_is_refused_with_the_time_to_wait() -> None:

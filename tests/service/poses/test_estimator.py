@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from models.crop import Box, Crop
 from models.skeleton import JOINTS
+from service.errors import DeadlineMissed, NotAnImage, NotReady
 from service.metrics import Metrics
 from service.photos.crops import KeptPhotos, prepare, recut
 from service.poses.estimator import Estimate, Estimator, principal_axes
 from service.poses.flip import average, with_mirrored
 from service.poses.options import Options
 from service.poses.refine import LOOKS, distant_crop, refined_crop
-from service.problems import DeadlineMissed, NotAnImage, NotReady
 from service.settings import Settings
 from tests.service.standin import StandIn, estimate, wait_until
 

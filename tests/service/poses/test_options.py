@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.crop import Box
+from service.errors import BadOption
 from service.poses.options import LARGEST_BOX_PX, Options, parse_options
-from service.problems import BadOption
 
 corners = st.floats(-1e308, 1e308)
 lengths = st.floats(1e-300, LARGEST_BOX_PX)

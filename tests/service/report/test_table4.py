@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.problems import NotReady
+from service.api.lifecycle import Runtime
+from service.errors import NotReady
 from service.report.formats import as_html, as_json, as_text, table
 from service.report.table4 import COLUMNS, TABLE_4, Report, build_report, summarise, time_engine, time_runs
-from service.runtime import Runtime
 from service.settings import Settings
 from tests.contracts import make_contract
 from tests.service.client import Client

@@ -9,11 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import problems
+from service import errors as problems
+from service.api.lifecycle import Runtime
+from service.api.middleware import RequestMiddleware
+from service.api.routes import health, metrics, pose, report
 from service.inference.engine import Engine, OnnxEngine
-from service.middleware import RequestMiddleware
-from service.routes import health, metrics, pose, report
-from service.runtime import Runtime
 from service.settings import Settings
 
 EngineFactory = Callable[[Settings], Engine]

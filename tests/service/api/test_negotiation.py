@@ -1,6 +1,6 @@
 import pytest
 
-from service.negotiation import negotiate
+from service.api.negotiation import negotiate
 
 OFFERED = ("text/plain", "application/json", "text/html")
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"

@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from service.problems import NotReady
-from service.runtime import Runtime
+from service.api.lifecycle import Runtime
+from service.errors import NotReady
 
 router = APIRouter(prefix="/healthz", tags=["health"])
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.runtime import Runtime
+from service.api.lifecycle import Runtime
 
 router = APIRouter(tags=["metrics"])
 

@@ -1,6 +1,6 @@
 from starlette.exceptions import HTTPException
 
-from service import problems
+from service import errors as problems
 
 
 def every_problem(root: type[problems.ServiceError] = problems.ServiceError) -> list[type[problems.ServiceError]]:

@@ -6,12 +6,12 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from service.api.lifecycle import Runtime
+from service.api.negotiation import negotiate
+from service.errors import MEDIA_TYPE, NotAcceptable
 from service.formats.native import Problem
-from service.negotiation import negotiate
-from service.problems import MEDIA_TYPE, NotAcceptable
 from service.report.formats import as_html, as_json, as_text
 from service.report.table4 import Report
-from service.runtime import Runtime
 
 router = APIRouter(tags=["report"])
 

@@ -14,7 +14,7 @@ import pydantic_core
 from python_multipart.multipart import parse_options_header
 from starlette.types import Message, Receive
 
-from service.problems import ClientGone, Malformed, NotAnImage, SlowBody, TooLarge
+from service.errors import ClientGone, Malformed, NotAnImage, SlowBody, TooLarge
 
 T = TypeVar("T")
 

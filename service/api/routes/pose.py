@@ -10,12 +10,12 @@ from pydantic_core import to_json
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from service.body import copies, parse_body, read_body, while_connected
+from service.api.lifecycle import Runtime
+from service.api.payload import copies, parse_body, read_body, while_connected
+from service.errors import MEDIA_TYPE, NotReady
 from service.formats.native import PoseAnswer, PoseRequest, Problem, answer
 from service.poses.estimator import Estimate, Estimator
 from service.poses.options import Options, parse_options
-from service.problems import MEDIA_TYPE, NotReady
-from service.runtime import Runtime
 
 _BOXES: Final = "People's boxes, `x,y,width,height` in photo pixels, separated by `;`. Left out: the whole photo."
 _HEATMAPS: Final = "Whether the answer carries the heatmaps."

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.app import create_app
+from service.api.app import create_app
 from service.photos.crops import prepare
 from service.poses import options
 from service.poses.admission import Admission, Bodies

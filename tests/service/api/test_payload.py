@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from service import body as bodies
-from service.body import Body, copies, parse_body, parse_json, parse_multipart, read_body, while_connected
-from service.problems import ClientGone, Malformed, NotAnImage, ServiceError, SlowBody, TooLarge
+from service.api import payload as bodies
+from service.api.payload import Body, copies, parse_body, parse_json, parse_multipart, read_body, while_connected
+from service.errors import ClientGone, Malformed, NotAnImage, ServiceError, SlowBody, TooLarge
 
 PHOTO = bytes(range(256)) * 20
 FORM = "multipart/form-data; boundary=XX"

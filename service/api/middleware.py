@@ -12,7 +12,7 @@ from urllib.parse import quote
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import problems
+from service import errors as problems
 from service.metrics import Metrics
 
 _access_log = logging.getLogger("service.access")

@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 
 from models.crop import INPUT_SIZE
+from service.errors import NotReady
 from service.host import memory_limit_bytes
 from service.inference.engine import Engine
 from service.metrics import Metrics
 from service.poses.admission import Bodies
 from service.poses.estimator import Estimator
 from service.poses.options import Options
-from service.problems import NotReady
 from service.report.table4 import Report, build_report, time_engine
 from service.settings import Settings
 

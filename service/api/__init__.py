@@ -1,0 +1,1 @@
+"""All that knows FastAPI: routes, payloads, problems, the service's life."""
