@@ -15,9 +15,9 @@ def main() -> int:
     """
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
-    from service import cli  # noqa: PLC0415 - after the handler
+    from service.cli.main import main as run  # noqa: PLC0415 - after the handler
 
-    return cli.main()
+    return run()
 
 
 if __name__ == "__main__":

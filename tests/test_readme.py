@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import _parser
+from service.cli.main import _parser
 from service.metrics import Metrics
 from service.poses import options
 from service.settings import PREFIX, Settings

@@ -16,7 +16,7 @@ from tests.benchmarks.server import Server, serving
 from tests.benchmarks.session import Witness, time_batch, time_batches
 from tests.benchmarks.tables import line, remarks
 
-SERVICE: Final = (sys.executable, "-m", "service.cli", "serve", "--port", "{port}")
+SERVICE: Final = (sys.executable, "-m", "service", "serve", "--port", "{port}")
 
 _CLIENTS: Final = (1, 2, 4, 8, 16, 32, 64)
 _SHARES_OF_CAPACITY: Final = (0.5, 0.8, 0.95, 1.2)

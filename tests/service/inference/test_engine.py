@@ -202,7 +202,7 @@ def test_the_model_its_version_and_its_file_are_logged_at_start(opens: Any, capl
 
 
 def test_importing_the_service_loads_no_runtime() -> None:
-    code = "import service, service.cli, sys; print({'torch', 'onnx', 'onnxruntime'} & set(sys.modules))"
+    code = "import service, service.cli.main, sys; print({'torch', 'onnx', 'onnxruntime'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from service import cli
+from service.cli import main as cli
 from tests.service.conftest import PHOTOS
 from tests.service.standin import StandIn
 

@@ -1,0 +1,1 @@
+"""The command line: `dsnt-pose serve`, `dsnt-pose predict` and `dsnt-pose report`."""
