@@ -1,4 +1,4 @@
-"""The exported graph: uint8 crops in; coordinates, covariance, confidence and heatmaps out (`models.contract`)."""
+"""The exported graph: uint8 crops in; coordinates, covariance, confidence and heatmaps out (`models.spec.contract`)."""
 
 import warnings
 from io import BytesIO
@@ -10,9 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models.calibration import FLOOR, Calibration
-from models.contract import INPUT, OUTPUTS, Contract
-from models.crop import INPUT_SIZE
 from models.network import Inference, PoseNetwork, normalise
+from models.spec.contract import INPUT, OUTPUTS, Contract
+from models.spec.crop import INPUT_SIZE
 
 OPSET: Final = 17
 

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.folding import convolutions, folded
-from models.contract import SHIPPED_MODEL, Contract, variant
+from models.spec.contract import SHIPPED_MODEL, Contract, variant
 
 
 def to_half(path: Path) -> onnx.ModelProto:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from export.graph import OPSET, store_as_float16
-from models.contract import INPUT
 from models.network import HourglassPoseNetwork, normalise
+from models.spec.contract import INPUT
 
 SIZE_PX: Final = 256
 """Side of the hourglass's crops, in both papers."""

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from export.graph import ExportGraph
-from models.contract import INPUT, OUTPUTS
-from models.crop import INPUT_SIZE
+from models.spec.contract import INPUT, OUTPUTS
+from models.spec.crop import INPUT_SIZE
 
 BATCHES: Final = (1, 2, 7, 32)
 

@@ -24,11 +24,11 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from export.folding import convolutions, folded
 from export.graph import store_as_float16
-from models.contract import INPUT, SHIPPED_MODEL, Contract, variant
-from models.crop import INPUT_SIZE
 from models.evaluation import Estimates, mpii_accuracy, run_onnx
 from models.metrics import Accuracy, table
 from models.people import DEVELOPMENT, Person, read_people
+from models.spec.contract import INPUT, SHIPPED_MODEL, Contract, variant
+from models.spec.crop import INPUT_SIZE
 
 METHODS: Final = {
     "minmax": CalibrationMethod.MinMax,

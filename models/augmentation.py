@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.crop import OUTSIDE_COLOUR, PIXEL_MEAN, PIXEL_STD
 from models.dsnt import cell_centres
 from models.people import ABSENT, CONTEXT, SAME_COLOUR
-from models.skeleton import MIRROR
+from models.spec.crop import OUTSIDE_COLOUR, PIXEL_MEAN, PIXEL_STD
+from models.spec.skeleton import MIRROR
 
 # Of the four ends of a crop, left, upper, right, lower.
 _BELOW: Final = 3

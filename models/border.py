@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crop import INPUT_SIZE, MARGIN, Box
 from models.evaluation import Estimates, estimator, mpii_accuracy
 from models.people import DEVELOPMENT, Person, read_people
+from models.spec.crop import INPUT_SIZE, MARGIN, Box
 
 MARGINS: Final = (1.0, 1.1, 1.25, 1.4, 1.6)
 DISTANCES_PX: Final = (-np.inf, 0.0, 8.0, 16.0, 32.0, 64.0, 112.0)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.skeleton import JOINTS, MIRROR
+from models.spec.skeleton import JOINTS, MIRROR
 
 FEATURES: Final = ("1", "logit(share of the main mode)", "log(variance in cells^2)", "log(peak)")
 """Variance is the main mode's; share and peak are of the network's heatmap."""

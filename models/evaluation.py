@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from models.calibration import features
 from models.checkpoint import load_weights
-from models.contract import INPUT, OUTPUTS
-from models.crop import INPUT_SIZE
 from models.metrics import Accuracy, paired_bootstrap, pck, pckh, right_joints, table
 from models.mpii import read_annotated_people, read_predictions, read_truths
 from models.network import PoseNetwork, normalise
 from models.people import DEVELOPMENT, Person, read_people
 from models.scenes import close_ups, scenes
+from models.spec.contract import INPUT, OUTPUTS
+from models.spec.crop import INPUT_SIZE
 
 _BATCH: Final = 16
 _CLIENTS: Final = 2

@@ -17,10 +17,10 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.crop import OUTSIDE_COLOUR, Box
 from models.evaluation import estimator
 from models.people import Person
-from models.skeleton import JOINTS, LIMBS
+from models.spec.crop import OUTSIDE_COLOUR, Box
+from models.spec.skeleton import JOINTS, LIMBS
 
 _SIDES: Final = {"left": "#ff0096", "right": "#0091ff"}
 _MIDDLE: Final = "#ffffff"

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.skeleton import LIMB_JOINTS, PCKH_COLUMNS, PCKH_TOTAL, TORSO
+from models.spec.skeleton import LIMB_JOINTS, PCKH_COLUMNS, PCKH_TOTAL, TORSO
 
 HEAD_SHARE: Final = 0.6
 """MPII's head size, PCKh's unit, as a share of the head box's diagonal."""

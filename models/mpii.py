@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.crop import MARGIN, OUTSIDE_COLOUR, Box, Crop
 from models.metrics import HEAD_SHARE
 from models.people import CONTEXT, Person
+from models.spec.crop import MARGIN, OUTSIDE_COLOUR, Box, Crop
 
 
 @dataclass(frozen=True, slots=True)

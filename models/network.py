@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from models.backbones.hourglass import StackedHourglass
 from models.backbones.resnet import ResNet
-from models.crop import PIXEL_MEAN, PIXEL_STD
 from models.dsnt import HEATMAP_ACTIVATIONS, covariance, dsnt, main_mode
-from models.skeleton import JOINTS
+from models.spec.crop import PIXEL_MEAN, PIXEL_STD
+from models.spec.skeleton import JOINTS
 
 SOFTNESS: Final = 0.25
 """How much of a pixel is, at inference, the mean of the 3 x 3 around it.

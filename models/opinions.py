@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.people import CONTEXT, Person
-from models.skeleton import JOINTS, MIRROR
+from models.spec.skeleton import JOINTS, MIRROR
 
 FILE_NAME: Final = "opinions.jsonl.gz"
 

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from models.crop import OUTSIDE_COLOUR, Box, Crop
-from models.skeleton import JOINTS, LOWER_BODY, UPPER_BODY
+from models.spec.crop import OUTSIDE_COLOUR, Box, Crop
+from models.spec.skeleton import JOINTS, LOWER_BODY, UPPER_BODY
 
 CONTEXT: Final = 1.5
 """Side of a picture in units of its nominal crop."""

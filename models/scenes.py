@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from models.crop import OUTSIDE_COLOUR, Box
 from models.people import SAME_COLOUR, Person, encode
-from models.skeleton import JOINTS
+from models.spec.crop import OUTSIDE_COLOUR, Box
+from models.spec.skeleton import JOINTS
 
 # Of a picture's side: what lies further out than the nominal crop is hardly ever anybody's whole body.
 _CORNER_SHARE = 1 / 6

@@ -15,7 +15,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.contract import SHIPPED_MODEL
+from models.spec.contract import SHIPPED_MODEL
 from service.errors import StartupError
 
 PREFIX = "DSNT_POSE_"

@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from models.contract import Contract, crop_metadata, skeleton_metadata
+from models.spec.contract import Contract, crop_metadata, skeleton_metadata
 
 
 def make_contract(**changes: Any) -> Contract:

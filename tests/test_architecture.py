@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LIGHT = {"models.skeleton", "models.crop", "models.contract"}
+LIGHT = {"models.spec.skeleton", "models.spec.crop", "models.spec.contract"}
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -48,7 +48,7 @@ def test_service_knows_only_the_light_part_of_models(path: Path) -> None:
     ("statement", "absent"),
     [
         ("import models", {"torch", "onnx", "onnxruntime"}),
-        ("import models.skeleton, models.crop, models.contract", {"torch", "onnx", "onnxruntime"}),
+        ("import models.spec.skeleton, models.spec.crop, models.spec.contract", {"torch", "onnx", "onnxruntime"}),
         ("import service", {"torch", "onnx", "onnxruntime"}),
         ("import service.api.app, service.cli.main", {"torch", "onnx"}),
     ],

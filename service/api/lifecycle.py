@@ -8,7 +8,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from models.crop import INPUT_SIZE
+from models.spec.crop import INPUT_SIZE
 from service.errors import NotReady
 from service.host import memory_limit_bytes
 from service.inference.engine import Engine

@@ -5,7 +5,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw
 
-from models.skeleton import JOINTS, LIMBS
+from models.spec.skeleton import JOINTS, LIMBS
 from service.poses.estimator import Estimate, Person
 
 LEFT: Final = (255, 0, 150)

@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract import INPUT, OUTPUTS, Contract, ContractError, check_tensors
-from models.crop import INPUT_SIZE
+from models.spec.contract import INPUT, OUTPUTS, Contract, ContractError, check_tensors
+from models.spec.crop import INPUT_SIZE
 from service.errors import StartupError
 from service.host import first_gpu, peak_resident_bytes, resident_bytes, usable_cpus
 from service.inference.providers import open_another, open_session
@@ -113,7 +113,7 @@ class Engine(Protocol):
 
 
 class OnnxEngine:
-    """Sessions of onnxruntime that keep the contract of `models.contract`.
+    """Sessions of onnxruntime that keep the contract of `models.spec.contract`.
 
     A GPU computes batches, each size in a session of its own: onnxruntime keeps its choice of CUDA algorithms for one
     size only, and choosing takes 0.15 s where computing takes 3 ms. A processor computes few images one by one with all

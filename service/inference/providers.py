@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from models.contract import VARIANTS, Contract, ContractError, read_metadata, variant
+from models.spec.contract import VARIANTS, Contract, ContractError, read_metadata, variant
 from service.errors import StartupError
 from service.host import has_native_bf16
 from service.settings import Settings

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.crop import INPUT_SIZE, OUTSIDE_COLOUR, Box, Crop
+from models.spec.crop import INPUT_SIZE, OUTSIDE_COLOUR, Box, Crop
 from service.errors import BadOption
 from service.photos.decoding import SHARP_PX, Photo, PhotoFile
 

@@ -24,7 +24,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from models.crop import INPUT_SIZE, OUTSIDE_COLOUR
+from models.spec.crop import INPUT_SIZE, OUTSIDE_COLOUR
 from service.errors import Malformed, NotAnImage, ServiceError, TooLarge
 from service.photos.limits import MAX_PARSED_BYTES, Pieces, check_parts, check_tiles
 

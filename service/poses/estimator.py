@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crop import Box, Crop
+from models.spec.crop import Box, Crop
 from service.errors import DeadlineMissed
 from service.host import memory_limit_bytes, usable_cpus
 from service.inference.engine import Engine, EngineInfo, Estimates

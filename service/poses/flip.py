@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.skeleton import mirror
+from models.spec.skeleton import mirror
 from service.inference.engine import Estimates
 
 _HALF: Final = np.float32(0.5)

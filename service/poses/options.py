@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from models.crop import Box
+from models.spec.crop import Box
 from service.errors import BadOption
 from service.poses.refine import LOOKS
 

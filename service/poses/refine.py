@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crop import Box, Crop
-from models.skeleton import JOINTS, UPPER_BODY
+from models.spec.crop import Box, Crop
+from models.spec.skeleton import JOINTS, UPPER_BODY
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.crop import INPUT_SIZE
+from models.spec.crop import INPUT_SIZE
 from service.host import processor_name, usable_cpus
 from service.inference.engine import ON_GPU, Engine, EngineInfo
 

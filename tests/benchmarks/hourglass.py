@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from models.contract import INPUT, OUTPUTS, SHIPPED_MODEL
+from models.spec.contract import INPUT, OUTPUTS, SHIPPED_MODEL
 from service.host import first_gpu, peak_resident_bytes, processor_name, resident_bytes, usable_cpus
 from service.inference.engine import ON_GPU
 from service.inference.providers import open_session

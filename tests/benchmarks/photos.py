@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image
 
-from models.crop import Box
+from models.spec.crop import Box
 from tests.benchmarks.wire import Call
 
 _ASTRONAUT: Final = Path(__file__).parents[1] / "photos" / "astronaut.jpg"

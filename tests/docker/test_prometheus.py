@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from models.contract import SHIPPED_MODEL
+from models.spec.contract import SHIPPED_MODEL
 from tests.docker.monitoring import DOCKER, Prometheus, accelerated, rules
 from tests.service.standin import wait_until
 from tests.service.test_server import Server, start, stop

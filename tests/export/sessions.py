@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from models.contract import INPUT, OUTPUTS
+from models.spec.contract import INPUT, OUTPUTS
 
 
 def answers(model: onnx.ModelProto, crops: np.ndarray) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 
 from export.folding import convolutions, folded
-from models.contract import INPUT, OUTPUTS, Contract
+from models.spec.contract import INPUT, OUTPUTS, Contract
 from tests.contracts import make_contract
 from tests.export.sessions import answers
 

@@ -10,8 +10,8 @@ from export.graph import OPSET, ExportGraph, store_as_float16
 from export.parity import BATCHES, compare
 from models.calibration import Calibration, features
 from models.checkpoint import load_weights
-from models.contract import OUTPUTS, SHIPPED_MODEL, Contract, check_tensors
 from models.network import PoseNetwork, normalise
+from models.spec.contract import OUTPUTS, SHIPPED_MODEL, Contract, check_tensors
 from tests.contracts import make_contract
 
 CONTRACT = make_contract()

@@ -6,7 +6,7 @@ from onnx import TensorProto
 
 from export.folding import convolutions, folded
 from export.half import to_half
-from models.contract import Contract
+from models.spec.contract import Contract
 from tests.export.sessions import answers
 
 

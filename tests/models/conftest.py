@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from models.skeleton import JOINTS, LIMBS
+from models.spec.skeleton import JOINTS, LIMBS
 
 SIZE = 96
 

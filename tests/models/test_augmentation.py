@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.augmentation import Augmentation
-from models.crop import OUTSIDE_COLOUR
 from models.network import normalise
 from models.people import ABSENT, load_people, nominal_crops, read_people
-from models.skeleton import MIRROR
+from models.spec.crop import OUTSIDE_COLOUR
+from models.spec.skeleton import MIRROR
 
 PLAIN_COLOURS = Augmentation(gain=0, brightness=0, grey=0, hidden=0, surrounded=0, ended=0)
 STILL = replace(PLAIN_COLOURS, rotation_degrees=0, scale_octaves=0, shift=0, loose=0)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.calibration import Calibration, cross_validated, expected_calibration_error, features, fifths, fit
-from models.skeleton import MIRROR
+from models.spec.skeleton import MIRROR
 
 
 def test_features_are_constant_share_spread_and_peak() -> None:

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from models import failures
-from models.crop import Box
 from models.evaluation import Estimates
 from models.failures import main, panels
 from models.people import Person
+from models.spec.crop import Box
 
 PHOTO = Path(__file__).parents[1] / "photos" / "camera.jpg"
 

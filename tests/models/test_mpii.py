@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from models.crop import Crop
 from models.evaluation import main
 from models.mpii import read_annotated_people, read_predictions, read_truths
+from models.spec.crop import Crop
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "mpii"
 

@@ -1,8 +1,8 @@
 import torch
 
-from models.crop import OUTSIDE_COLOUR
 from models.dsnt import dsnt, main_mode
 from models.network import SOFTNESS, PoseNetwork, normalise, soften
+from models.spec.crop import OUTSIDE_COLOUR
 
 
 def test_pose_is_the_expectation_of_its_heatmaps() -> None:

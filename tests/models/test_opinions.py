@@ -5,7 +5,7 @@ import pytest
 
 from models.opinions import Opinions, corrected_labels, read_opinions
 from models.people import Person, read_people, training_packs
-from models.skeleton import MIRROR
+from models.spec.skeleton import MIRROR
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.crop import OUTSIDE_COLOUR, Box
 from models.people import ABSENT, half_bodies, load_people, nominal_crops, person_folds, read_people, training_packs
-from models.skeleton import LOWER_BODY, UPPER_BODY
+from models.spec.crop import OUTSIDE_COLOUR, Box
+from models.spec.skeleton import LOWER_BODY, UPPER_BODY
 
 
 def test_packs_are_read_in_the_order_of_their_lines(pack: Path) -> None:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.crop import OUTSIDE_COLOUR
 from models.people import encode, read_people
 from models.scenes import close_ups, scenes
-from models.skeleton import JOINTS
+from models.spec.crop import OUTSIDE_COLOUR
+from models.spec.skeleton import JOINTS
 
 
 def test_people_keep_their_pixels_joints_and_boxes_in_a_larger_photo(pack: Path) -> None:

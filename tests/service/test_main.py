@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.contract import SHIPPED_MODEL
+from models.spec.contract import SHIPPED_MODEL
 from tests.service.standin import wait_until
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.contract import SHIPPED_MODEL
+from models.spec.contract import SHIPPED_MODEL
 from tests.service.standin import wait_until
 
 pytestmark = [

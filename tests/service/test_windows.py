@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from models.contract import SHIPPED_MODEL
+from models.spec.contract import SHIPPED_MODEL
 from tests.service.conftest import PHOTOS
 from tests.service.test_server import joints, start
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.crop import Box, Crop
+from models.spec.crop import Box, Crop
 from service.formats.native import PoseAnswer, answer
 from service.inference.engine import EngineInfo
 from service.photos.crops import prepare

@@ -1,8 +1,8 @@
 import numpy as np
 from PIL import Image
 
-from models.crop import Box, Crop
-from models.skeleton import JOINTS
+from models.spec.crop import Box, Crop
+from models.spec.skeleton import JOINTS
 from service.formats.overlay import LEFT, MIDDLE, RIGHT, overlay
 from service.poses.estimator import Estimate, Person
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.contract import OUTPUTS, SHIPPED_MODEL
+from models.spec.contract import OUTPUTS, SHIPPED_MODEL
 from service.errors import StartupError
 from service.host import Gpu
 from service.inference import engine

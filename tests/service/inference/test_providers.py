@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from models.contract import SHIPPED_MODEL, variant
+from models.spec.contract import SHIPPED_MODEL, variant
 from service.errors import StartupError
 from service.inference import providers as session
 from service.inference.providers import Plan, open_another, open_session

@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.contract import SHIPPED_MODEL
-from models.crop import OUTSIDE_COLOUR, Box, Crop
+from models.spec.contract import SHIPPED_MODEL
+from models.spec.crop import OUTSIDE_COLOUR, Box, Crop
 from service.errors import BadOption
 from service.inference.engine import OnnxEngine
 from service.photos.crops import KeptPhotos, cut, prepare, recut

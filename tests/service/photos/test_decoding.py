@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.crop import OUTSIDE_COLOUR
+from models.spec.crop import OUTSIDE_COLOUR
 from service.errors import Malformed, NotAnImage, ServiceError, TooLarge
 from service.photos.crops import KeptPhotos, prepare
 from service.photos.decoding import FAITHFUL_PX, FORMATS, SHARP_PX, PhotoFile, decode

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.crop import Box, Crop
-from models.skeleton import JOINTS
+from models.spec.crop import Box, Crop
+from models.spec.skeleton import JOINTS
 from service.errors import DeadlineMissed, NotAnImage, NotReady
 from service.metrics import Metrics
 from service.photos.crops import KeptPhotos, prepare, recut

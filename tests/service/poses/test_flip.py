@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.skeleton import JOINTS, MIRROR
+from models.spec.skeleton import JOINTS, MIRROR
 from service.inference.engine import Estimates
 from service.poses.flip import average, with_mirrored
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.crop import Box
+from models.spec.crop import Box
 from service.errors import BadOption
 from service.poses.options import LARGEST_BOX_PX, Options, parse_options
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.crop import Crop
-from models.skeleton import LOWER_BODY
+from models.spec.crop import Crop
+from models.spec.skeleton import LOWER_BODY
 from service.poses.refine import BELIEVED, LOOKS, distant_crop, is_close_up, overlap, refined_crop
 
 WHOLE = Crop(0, 0, 1000)

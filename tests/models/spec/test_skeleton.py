@@ -1,4 +1,4 @@
-from models.skeleton import JOINTS, LIMB_JOINTS, LIMBS, MIRROR, PCKH_COLUMNS, PCKH_TOTAL, TORSO
+from models.spec.skeleton import JOINTS, LIMB_JOINTS, LIMBS, MIRROR, PCKH_COLUMNS, PCKH_TOTAL, TORSO
 
 
 def test_mirror_exchanges_left_and_right_and_undoes_itself() -> None:

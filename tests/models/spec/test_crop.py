@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.crop import OUTSIDE_COLOUR, PIXEL_MEAN, Box, Crop
+from models.spec.crop import OUTSIDE_COLOUR, PIXEL_MEAN, Box, Crop
 
 positions = st.floats(-2000, 2000)
 lengths = st.floats(0.5, 4000)

@@ -13,14 +13,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol, Self
 
-from models.crop import INPUT_SIZE, MARGIN, OUTSIDE_COLOUR
-from models.skeleton import JOINTS, mirror
+from models.spec.crop import INPUT_SIZE, MARGIN, OUTSIDE_COLOUR
+from models.spec.skeleton import JOINTS, mirror
 
 CONTRACT_VERSION: Final = 1
 PREFIX: Final = "dsnt_pose."
 INPUT: Final = "images"
 OUTPUTS: Final = ("coordinates", "covariance", "confidence", "heatmaps")
-WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
+WEIGHTS_FOLDER: Final = Path(__file__).parents[1] / "weights"
 SHIPPED_MODEL: Final = WEIGHTS_FOLDER / "dsntr-resnet50-28px.onnx"
 
 
