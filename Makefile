@@ -62,5 +62,5 @@ $(TEST_ENV)/$(RUNTIME): pyproject.toml constraints.txt
 	$(TEST_ENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[$(RUNTIME),train,dev]"
 	touch $@
 
-$(TEST_ENV)/hourglass.onnx: $(TEST_ENV)/$(RUNTIME) export/hourglass.py models/backbones/hourglass.py
+$(TEST_ENV)/hourglass.onnx: $(TEST_ENV)/$(RUNTIME) export/hourglass.py models/networks/hourglass.py
 	$(TEST_ENV)/bin/python -m export.hourglass --out $@

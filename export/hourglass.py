@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from export.graph import OPSET, store_as_float16
-from models.network import HourglassPoseNetwork, normalise
+from models.networks.pose import HourglassPoseNetwork, normalise
 from models.spec.contract import INPUT
 
 SIZE_PX: Final = 256

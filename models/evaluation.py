@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from models.calibration import features
-from models.checkpoint import load_weights
 from models.metrics import Accuracy, paired_bootstrap, pck, pckh, right_joints, table
 from models.mpii import read_annotated_people, read_predictions, read_truths
-from models.network import PoseNetwork, normalise
+from models.networks.checkpoint import load_weights
+from models.networks.pose import PoseNetwork, normalise
 from models.people import DEVELOPMENT, Person, read_people
 from models.scenes import close_ups, scenes
 from models.spec.contract import INPUT, OUTPUTS

@@ -24,10 +24,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from models.augmentation import Augmentation
-from models.checkpoint import load_weights, read_checkpoint, save_checkpoint
-from models.dsnt import HEATMAP_ACTIVATIONS, REGULARISERS, absence_loss, joint_losses, masked_mean
 from models.metrics import Accuracy, pckh
-from models.network import PoseNetwork, normalise
+from models.networks.checkpoint import load_weights, read_checkpoint, save_checkpoint
+from models.networks.dsnt import HEATMAP_ACTIVATIONS, REGULARISERS, absence_loss, joint_losses, masked_mean
+from models.networks.pose import PoseNetwork, normalise
 from models.opinions import corrected_labels, read_opinions
 from models.people import ABSENT, DEVELOPMENT, People, load_people, nominal_crops, read_people, training_packs
 

@@ -9,7 +9,7 @@ import torch
 
 from export.graph import ExportGraph, export_model, store_as_float16
 from models.calibration import Calibration
-from models.network import PoseNetwork
+from models.networks.pose import PoseNetwork
 from tests.contracts import make_contract
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.augmentation import Augmentation
-from models.network import normalise
+from models.networks.pose import normalise
 from models.people import ABSENT, load_people, nominal_crops, read_people
 from models.spec.crop import OUTSIDE_COLOUR
 from models.spec.skeleton import MIRROR

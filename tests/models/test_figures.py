@@ -7,7 +7,7 @@ import pytest
 from models import figures
 from models.evaluation import Estimates
 from models.figures import main
-from models.network import PoseNetwork
+from models.networks.pose import PoseNetwork
 from models.people import Person
 
 

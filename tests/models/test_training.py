@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from models.checkpoint import load_weights, read_checkpoint
-from models.dsnt import absence_loss, joint_losses
-from models.network import PoseNetwork
+from models.networks.checkpoint import load_weights, read_checkpoint
+from models.networks.dsnt import absence_loss, joint_losses
+from models.networks.pose import PoseNetwork
 from models.people import ABSENT
 from models.training import (
     AVERAGE_DECAY,

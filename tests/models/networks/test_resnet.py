@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.backbones.resnet import ARCHITECTURES, ResNet
+from models.networks.resnet import ARCHITECTURES, ResNet
 
 
 @pytest.mark.parametrize("depth", ARCHITECTURES)

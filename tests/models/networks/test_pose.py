@@ -1,7 +1,7 @@
 import torch
 
-from models.dsnt import dsnt, main_mode
-from models.network import SOFTNESS, PoseNetwork, normalise, soften
+from models.networks.dsnt import dsnt, main_mode
+from models.networks.pose import SOFTNESS, PoseNetwork, normalise, soften
 from models.spec.crop import OUTSIDE_COLOUR
 
 

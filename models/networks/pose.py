@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbones.hourglass import StackedHourglass
-from models.backbones.resnet import ResNet
-from models.dsnt import HEATMAP_ACTIVATIONS, covariance, dsnt, main_mode
+from models.networks.dsnt import HEATMAP_ACTIVATIONS, covariance, dsnt, main_mode
+from models.networks.hourglass import StackedHourglass
+from models.networks.resnet import ResNet
 from models.spec.crop import PIXEL_MEAN, PIXEL_STD
 from models.spec.skeleton import JOINTS
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.backbones.hourglass import Hourglass, Residual, StackedHourglass
-from models.network import HourglassPoseNetwork
+from models.networks.hourglass import Hourglass, Residual, StackedHourglass
+from models.networks.pose import HourglassPoseNetwork
 
 
 def parameters(module: torch.nn.Module) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.network import PoseNetwork
+from models.networks.pose import PoseNetwork
 
 StateDict = dict[str, Tensor]
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from models.checkpoint import load_weights, read_weights, save_checkpoint
-from models.network import PoseNetwork
+from models.networks.checkpoint import load_weights, read_weights, save_checkpoint
+from models.networks.pose import PoseNetwork
 
 
 def torchvision_names(network: PoseNetwork) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.dsnt import (
+from models.networks.dsnt import (
     HEATMAP_ACTIVATIONS,
     REGULARISERS,
     absence_loss,

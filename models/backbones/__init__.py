@@ -1,1 +1,0 @@
-"""Fully convolutional networks from pictures to feature maps."""
