@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from models.calibration import features
+from models.data.mpii import read_annotated_people, read_predictions, read_truths
+from models.data.pack import DEVELOPMENT, Person, read_people
+from models.data.views import close_ups, scenes
 from models.metrics import Accuracy, paired_bootstrap, pck, pckh, right_joints, table
-from models.mpii import read_annotated_people, read_predictions, read_truths
 from models.networks.checkpoint import load_weights
 from models.networks.pose import PoseNetwork, normalise
-from models.people import DEVELOPMENT, Person, read_people
-from models.scenes import close_ups, scenes
 from models.spec.contract import INPUT, OUTPUTS
 from models.spec.crop import INPUT_SIZE
 

@@ -17,8 +17,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.data.pack import Person
 from models.evaluation import estimator
-from models.people import Person
 from models.spec.crop import OUTSIDE_COLOUR, Box
 from models.spec.skeleton import JOINTS, LIMBS
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from models.border import DISTANCES_PX, border_distances, errors, inward_pull
 from models.calibration import cross_validated
+from models.data.pack import DEVELOPMENT, Person, half_bodies, person_folds, read_people
 from models.evaluation import Estimates, right_by_half_a_head, run_network
 from models.networks.checkpoint import load_weights
 from models.networks.pose import PoseNetwork
-from models.people import DEVELOPMENT, Person, half_bodies, person_folds, read_people
 
 _INK: Final = "#1f4e79"
 _SECOND: Final = "#c55a11"

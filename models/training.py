@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from models.augmentation import Augmentation
+from models.data.augmentation import Augmentation
+from models.data.pack import ABSENT, DEVELOPMENT, People, load_people, nominal_crops, read_people, training_packs
+from models.data.pseudo_labels import corrected_labels, read_opinions
 from models.metrics import Accuracy, pckh
 from models.networks.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from models.networks.dsnt import HEATMAP_ACTIVATIONS, REGULARISERS, absence_loss, joint_losses, masked_mean
 from models.networks.pose import PoseNetwork, normalise
-from models.opinions import corrected_labels, read_opinions
-from models.people import ABSENT, DEVELOPMENT, People, load_people, nominal_crops, read_people, training_packs
 
 SOURCE_SHARES: Final = {"mpii": 2.5, "lsp": 2.0, "coco": 1.5, "lspet": 1.0, "stanford40": 1.0}
 """How often a person of each data set is drawn, relative to one of LSPET: better labels more often."""

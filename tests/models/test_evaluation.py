@@ -9,11 +9,11 @@ import pytest
 from export.graph import ExportGraph, export_model
 from models import evaluation
 from models.calibration import Calibration
+from models.data.pack import Person, read_people
 from models.evaluation import Estimates, accuracies, compare, estimator, main
 from models.metrics import accuracy
 from models.networks.checkpoint import save_checkpoint
 from models.networks.pose import PoseNetwork
-from models.people import Person, read_people
 from models.spec.contract import SHIPPED_MODEL
 from tests.contracts import make_contract
 

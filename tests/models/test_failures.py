@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from models import failures
+from models.data.pack import Person
 from models.evaluation import Estimates
 from models.failures import main, panels
-from models.people import Person
 from models.spec.crop import Box
 
 PHOTO = Path(__file__).parents[1] / "photos" / "camera.jpg"

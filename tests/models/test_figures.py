@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from models import figures
+from models.data.pack import Person
 from models.evaluation import Estimates
 from models.figures import main
 from models.networks.pose import PoseNetwork
-from models.people import Person
 
 
 def test_command_writes_three_plots(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

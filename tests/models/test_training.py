@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from models.data.pack import ABSENT
 from models.networks.checkpoint import load_weights, read_checkpoint
 from models.networks.dsnt import absence_loss, joint_losses
 from models.networks.pose import PoseNetwork
-from models.people import ABSENT
 from models.training import (
     AVERAGE_DECAY,
     AVERAGE_EVERY,

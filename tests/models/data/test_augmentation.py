@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.augmentation import Augmentation
+from models.data.augmentation import Augmentation
+from models.data.pack import ABSENT, load_people, nominal_crops, read_people
 from models.networks.pose import normalise
-from models.people import ABSENT, load_people, nominal_crops, read_people
 from models.spec.crop import OUTSIDE_COLOUR
 from models.spec.skeleton import MIRROR
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.people import ABSENT, half_bodies, load_people, nominal_crops, person_folds, read_people, training_packs
+from models.data.pack import ABSENT, half_bodies, load_people, nominal_crops, person_folds, read_people, training_packs
 from models.spec.crop import OUTSIDE_COLOUR, Box
 from models.spec.skeleton import LOWER_BODY, UPPER_BODY
 

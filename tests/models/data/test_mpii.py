@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from models.data.mpii import read_annotated_people, read_predictions, read_truths
 from models.evaluation import main
-from models.mpii import read_annotated_people, read_predictions, read_truths
 from models.spec.crop import Crop
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "mpii"
+SHARED = Path(__file__).parents[4] / "shared" / "data" / "mpii"
 
 
 def test_annotated_people_are_cut_out_with_the_literatures_crop(tmp_path: Path) -> None:

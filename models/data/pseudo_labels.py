@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.people import CONTEXT, Person
+from models.data.pack import CONTEXT, Person
 from models.spec.skeleton import JOINTS, MIRROR
 
 FILE_NAME: Final = "opinions.jsonl.gz"

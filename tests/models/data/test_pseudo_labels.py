@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.opinions import Opinions, corrected_labels, read_opinions
-from models.people import Person, read_people, training_packs
+from models.data.pack import Person, read_people, training_packs
+from models.data.pseudo_labels import Opinions, corrected_labels, read_opinions
 from models.spec.skeleton import MIRROR
 
 

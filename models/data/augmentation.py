@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.data.pack import ABSENT, CONTEXT, SAME_COLOUR
 from models.networks.dsnt import cell_centres
-from models.people import ABSENT, CONTEXT, SAME_COLOUR
 from models.spec.crop import OUTSIDE_COLOUR, PIXEL_MEAN, PIXEL_STD
 from models.spec.skeleton import MIRROR
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from models.people import SAME_COLOUR, Person, encode
+from models.data.pack import SAME_COLOUR, Person, encode
 from models.spec.crop import OUTSIDE_COLOUR, Box
 from models.spec.skeleton import JOINTS
 

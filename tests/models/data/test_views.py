@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.people import encode, read_people
-from models.scenes import close_ups, scenes
+from models.data.pack import encode, read_people
+from models.data.views import close_ups, scenes
 from models.spec.crop import OUTSIDE_COLOUR
 from models.spec.skeleton import JOINTS
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.data.pack import CONTEXT, Person
 from models.metrics import HEAD_SHARE
-from models.people import CONTEXT, Person
 from models.spec.crop import MARGIN, OUTSIDE_COLOUR, Box, Crop
 
 
