@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from export.graph import ExportGraph, export_model, store_as_float16
 from export.parity import compare
-from models.calibration import Calibration, cross_validated, expected_calibration_error, fifths, fit
 from models.data.pack import DEVELOPMENT, Person, half_bodies, person_folds, read_people
-from models.evaluation import Estimates, mpii_accuracy, right_by_half_a_head, run_network, run_onnx
-from models.metrics import table
+from models.evaluation.calibration import Calibration, cross_validated, expected_calibration_error, fifths, fit
+from models.evaluation.pck import table
+from models.evaluation.predictors import Estimates, mpii_accuracy, right_by_half_a_head, run_network, run_onnx
 from models.networks.checkpoint import load_weights
 from models.networks.pose import PoseNetwork
 from models.spec.contract import SHIPPED_MODEL, Contract, crop_metadata, skeleton_metadata

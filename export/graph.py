@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models.calibration import FLOOR, Calibration
+from models.evaluation.calibration import FLOOR, Calibration
 from models.networks.pose import Inference, PoseNetwork, normalise
 from models.spec.contract import INPUT, OUTPUTS, Contract
 from models.spec.crop import INPUT_SIZE

@@ -25,8 +25,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from export.folding import convolutions, folded
 from export.graph import store_as_float16
 from models.data.pack import DEVELOPMENT, Person, read_people
-from models.evaluation import Estimates, mpii_accuracy, run_onnx
-from models.metrics import Accuracy, table
+from models.evaluation.pck import Accuracy, table
+from models.evaluation.predictors import Estimates, mpii_accuracy, run_onnx
 from models.spec.contract import INPUT, SHIPPED_MODEL, Contract, variant
 from models.spec.crop import INPUT_SIZE
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.pack import DEVELOPMENT, Person, read_people
-from models.evaluation import Estimates, estimator, mpii_accuracy
+from models.evaluation.predictors import Estimates, estimator, mpii_accuracy
 from models.spec.crop import INPUT_SIZE, MARGIN, Box
 
 MARGINS: Final = (1.0, 1.1, 1.25, 1.4, 1.6)

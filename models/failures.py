@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.data.pack import Person
-from models.evaluation import estimator
+from models.evaluation.predictors import estimator
 from models.spec.crop import OUTSIDE_COLOUR, Box
 from models.spec.skeleton import JOINTS, LIMBS
 

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.border import DISTANCES_PX, border_distances, errors, inward_pull
-from models.calibration import cross_validated
 from models.data.pack import DEVELOPMENT, Person, half_bodies, person_folds, read_people
-from models.evaluation import Estimates, right_by_half_a_head, run_network
+from models.evaluation.calibration import cross_validated
+from models.evaluation.predictors import Estimates, right_by_half_a_head, run_network
 from models.networks.checkpoint import load_weights
 from models.networks.pose import PoseNetwork
 

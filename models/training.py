@@ -26,7 +26,7 @@ from tqdm import tqdm
 from models.data.augmentation import Augmentation
 from models.data.pack import ABSENT, DEVELOPMENT, People, load_people, nominal_crops, read_people, training_packs
 from models.data.pseudo_labels import corrected_labels, read_opinions
-from models.metrics import Accuracy, pckh
+from models.evaluation.pck import Accuracy, pckh
 from models.networks.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from models.networks.dsnt import HEATMAP_ACTIVATIONS, REGULARISERS, absence_loss, joint_losses, masked_mean
 from models.networks.pose import PoseNetwork, normalise

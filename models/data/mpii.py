@@ -3,14 +3,17 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from models.data.pack import CONTEXT, Person
-from models.metrics import HEAD_SHARE
 from models.spec.crop import MARGIN, OUTSIDE_COLOUR, Box, Crop
+
+HEAD_SHARE: Final = 0.6
+"""MPII's head size, PCKh's unit, as a share of the head box's diagonal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from export.graph import ExportGraph, export_model, store_as_float16
-from models.calibration import Calibration
+from models.evaluation.calibration import Calibration
 from models.networks.pose import PoseNetwork
 from tests.contracts import make_contract
 

@@ -8,7 +8,7 @@ import torch
 
 from export.graph import OPSET, ExportGraph, store_as_float16
 from export.parity import BATCHES, compare
-from models.calibration import Calibration, features
+from models.evaluation.calibration import Calibration, features
 from models.networks.checkpoint import load_weights
 from models.networks.pose import PoseNetwork, normalise
 from models.spec.contract import OUTPUTS, SHIPPED_MODEL, Contract, check_tensors

@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 from export.folding import convolutions, folded
 from export.quantization import LARGEST_SUM_16_BITS, describe, largest_partial_sum, quantize
-from models.metrics import Accuracy
+from models.evaluation.pck import Accuracy
 from models.spec.contract import SHIPPED_MODEL, Contract, variant
 from tests.contracts import make_contract
 from tests.export.sessions import answers

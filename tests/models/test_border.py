@@ -6,7 +6,7 @@ import pytest
 from models import border
 from models.border import border_distances, errors, inward_pull, main, with_margin
 from models.data.pack import Person, read_people
-from models.evaluation import Estimates
+from models.evaluation.predictors import Estimates
 
 
 @pytest.fixture

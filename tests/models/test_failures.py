@@ -6,7 +6,7 @@ from PIL import Image
 
 from models import failures
 from models.data.pack import Person
-from models.evaluation import Estimates
+from models.evaluation.predictors import Estimates
 from models.failures import main, panels
 from models.spec.crop import Box
 

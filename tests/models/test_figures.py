@@ -6,7 +6,7 @@ import pytest
 
 from models import figures
 from models.data.pack import Person
-from models.evaluation import Estimates
+from models.evaluation.predictors import Estimates
 from models.figures import main
 from models.networks.pose import PoseNetwork
 

@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.spec.skeleton import LIMB_JOINTS, PCKH_COLUMNS, PCKH_TOTAL, TORSO
-
-HEAD_SHARE: Final = 0.6
-"""MPII's head size, PCKh's unit, as a share of the head box's diagonal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from models.calibration import Calibration, cross_validated, expected_calibration_error, features, fifths, fit
+from models.evaluation.calibration import (
+    Calibration,
+    cross_validated,
+    expected_calibration_error,
+    features,
+    fifths,
+    fit,
+)
 from models.spec.skeleton import MIRROR
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.metrics import paired_bootstrap, pck, pckh, table
+from models.evaluation.pck import paired_bootstrap, pck, pckh, table
 
 TRUTHS = np.zeros((2, 16, 2))
 TRUTHS[:, 13] = (0, 0)

@@ -7,11 +7,11 @@ import onnx
 import pytest
 
 from export.graph import ExportGraph, export_model
-from models import evaluation
-from models.calibration import Calibration
 from models.data.pack import Person, read_people
-from models.evaluation import Estimates, accuracies, compare, estimator, main
-from models.metrics import accuracy
+from models.evaluation import predictors as evaluation
+from models.evaluation.calibration import Calibration
+from models.evaluation.pck import accuracy
+from models.evaluation.predictors import Estimates, accuracies, compare, estimator, main
 from models.networks.checkpoint import save_checkpoint
 from models.networks.pose import PoseNetwork
 from models.spec.contract import SHIPPED_MODEL

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.calibration import features
 from models.data.mpii import read_annotated_people, read_predictions, read_truths
 from models.data.pack import DEVELOPMENT, Person, read_people
 from models.data.views import close_ups, scenes
-from models.metrics import Accuracy, paired_bootstrap, pck, pckh, right_joints, table
+from models.evaluation.calibration import features
+from models.evaluation.pck import Accuracy, paired_bootstrap, pck, pckh, right_joints, table
 from models.networks.checkpoint import load_weights
 from models.networks.pose import PoseNetwork, normalise
 from models.spec.contract import INPUT, OUTPUTS
@@ -239,7 +239,3 @@ def _truths(people: Sequence[Person]) -> NDArray[np.float64]:
 
 def _labelled(people: Sequence[Person]) -> NDArray[np.bool_]:
     return np.stack([person.labelled for person in people])
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,5 @@
+"""`python -m models.evaluation`."""
+
+from models.evaluation.predictors import main
+
+main()
