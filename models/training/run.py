@@ -342,7 +342,3 @@ def log(path: Path, seen: int, stage: Stage, loss: float, accuracy: Accuracy) ->
             writer.writerow(["crops", "size", "stride", "loss", "pckh", *accuracy.columns])
         columns = [f"{value:.2f}" for value in accuracy.columns.values()]
         writer.writerow([seen, stage.size, stage.stride, f"{loss:.5f}", f"{accuracy.total:.2f}", *columns])
-
-
-if __name__ == "__main__":
-    train(parse_options())

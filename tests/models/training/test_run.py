@@ -11,7 +11,7 @@ from models.data.pack import ABSENT
 from models.networks.checkpoint import load_weights, read_checkpoint
 from models.networks.dsnt import absence_loss, joint_losses
 from models.networks.pose import PoseNetwork
-from models.training import (
+from models.training.run import (
     AVERAGE_DECAY,
     AVERAGE_EVERY,
     Run,
