@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import failures
+from models.card import failures
+from models.card.failures import main, panels
 from models.data.pack import Person
 from models.evaluation.predictors import Estimates
-from models.failures import main, panels
 from models.spec.crop import Box
 
-PHOTO = Path(__file__).parents[1] / "photos" / "camera.jpg"
+PHOTO = Path(__file__).parents[3] / "tests" / "photos" / "camera.jpg"
 
 
 def test_each_panel_changes_one_thing() -> None:

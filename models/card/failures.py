@@ -1,4 +1,4 @@
-"""The model card's pictures of what the network gets wrong: `python -m models.failures MODEL.onnx ...`.
+"""The model card's pictures of what the network gets wrong: `python -m models.card.failures MODEL.onnx ...`.
 
 Each panel shows a photo that anybody may use, changed in one way that is hard for the network, and what it finds:
 magenta is the person's left, blue the right; the less confident, the fainter.
@@ -79,7 +79,7 @@ def _colour(joints: Sequence[int]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m models.failures", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m models.card.failures", description=__doc__.partition("\n")[0])
     parser.add_argument("model", help="an .onnx file")
     parser.add_argument("--photo", type=Path, required=True, help="a square photo of one person")
     parser.add_argument("--box", type=float, nargs=4, required=True, metavar=("X", "Y", "WIDTH", "HEIGHT"))

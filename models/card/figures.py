@@ -1,4 +1,4 @@
-"""The model card's plots: `python -m models.figures MODEL.onnx --data FOLDER [--log RUN/log.csv] --out FOLDER`.
+"""The model card's plots: `python -m models.card.figures MODEL.onnx --data FOLDER [--log RUN/log.csv] --out FOLDER`.
 
 Writes `calibration.svg` (confidence against the share of right joints, on people left out of the fit), `border.svg`
 (accuracy and inward pull by distance to the crop's border) and `training.svg` (development PCKh by crops seen).
@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from models.border import DISTANCES_PX, border_distances, errors, inward_pull
+from models.card.border import DISTANCES_PX, border_distances, errors, inward_pull
 from models.data.pack import DEVELOPMENT, Person, half_bodies, person_folds, read_people
 from models.evaluation.calibration import cross_validated
 from models.evaluation.predictors import Estimates, right_by_half_a_head, run_network
@@ -80,7 +80,7 @@ def plot_training(path: Path, log: Path, crops_before: int) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m models.figures", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m models.card.figures", description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path, help="an .onnx file or a checkpoint")
     parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
     parser.add_argument("--log", type=Path, help="log.csv of the training run; left out: no training.svg")

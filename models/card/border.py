@@ -1,4 +1,4 @@
-"""How near the crop's border a joint may come: `python -m models.border MODEL.onnx --data FOLDER`.
+"""How near the crop's border a joint may come: `python -m models.card.border MODEL.onnx --data FOLDER`.
 
 DSNT is an expectation, so a heatmap that the border cuts off is pulled inward. Prints a model's error by the joint's
 distance to the border and by the heatmap's spread, and its PCKh for crops of several margins.
@@ -81,7 +81,7 @@ def spreads_px(estimates: Estimates) -> NDArray[np.float64]:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m models.border", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m models.card.border", description=__doc__.partition("\n")[0])
     parser.add_argument("model", help="an .onnx file or a checkpoint")
     parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
     parser.add_argument("--pack", default=DEVELOPMENT, help="name of the pack")

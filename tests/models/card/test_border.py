@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import border
-from models.border import border_distances, errors, inward_pull, main, with_margin
+from models.card import border
+from models.card.border import border_distances, errors, inward_pull, main, with_margin
 from models.data.pack import Person, read_people
 from models.evaluation.predictors import Estimates
 

@@ -4,10 +4,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from models import figures
+from models.card import figures
+from models.card.figures import main
 from models.data.pack import Person
 from models.evaluation.predictors import Estimates
-from models.figures import main
 from models.networks.pose import PoseNetwork
 
 
