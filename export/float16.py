@@ -1,4 +1,4 @@
-"""A float16 file beside the float file, for GPUs: `python -m export.half FLOAT.onnx`.
+"""A float16 file beside the float file, for GPUs: `python -m export.float16 FLOAT.onnx`.
 
 The convolutions compute in float16; normalisation, softmax and expectation stay in float32.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.folding import convolutions, folded
+from export.onnx_files import convolutions, folded
 from models.spec.contract import SHIPPED_MODEL, Contract, variant
 
 
@@ -36,7 +36,7 @@ def to_half(path: Path) -> onnx.ModelProto:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m export.half", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m export.float16", description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path, nargs="?", default=SHIPPED_MODEL, help="the float file")
     model = parser.parse_args().model
     onnx.save(to_half(model), str(variant(model, "fp16")))

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from export.folding import convolutions, folded
-from export.half import to_half
+from export.float16 import to_half
+from export.onnx_files import convolutions, folded
 from models.spec.contract import Contract
 from tests.export.sessions import answers
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from export.folding import convolutions, folded
+from export.onnx_files import convolutions, folded
 from models.spec.contract import INPUT, OUTPUTS, Contract
 from tests.contracts import make_contract
 from tests.export.sessions import answers

@@ -1,4 +1,4 @@
-"""An int8 file beside the float file: `python -m export.quantization FLOAT.onnx --data FOLDER`.
+"""An int8 file beside the float file: `python -m export.int8 FLOAT.onnx --data FOLDER`.
 
 Static quantisation: activations are unsigned bytes by the ranges that training crops show, weights are signed bytes
 with a scale for each output channel. The first and the last convolution and the DSNT head stay in floating point: as
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from export.folding import convolutions, folded
 from export.graph import store_as_float16
+from export.onnx_files import convolutions, folded
 from models.data.pack import DEVELOPMENT, Person, read_people
 from models.evaluation.pck import Accuracy, table
 from models.evaluation.predictors import Estimates, mpii_accuracy, run_onnx
@@ -46,7 +46,7 @@ _PERCENTILE: Final = 99.999
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m export.quantization", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m export.int8", description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path, nargs="?", default=SHIPPED_MODEL, help="the float file")
     parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
     parser.add_argument("--crops", type=int, default=64, help="training crops that show the activations' ranges")

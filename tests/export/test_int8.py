@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export.folding import convolutions, folded
-from export.quantization import LARGEST_SUM_16_BITS, describe, largest_partial_sum, quantize
+from export.int8 import LARGEST_SUM_16_BITS, describe, largest_partial_sum, quantize
+from export.onnx_files import convolutions, folded
 from models.evaluation.pck import Accuracy
 from models.spec.contract import SHIPPED_MODEL, Contract, variant
 from tests.contracts import make_contract
