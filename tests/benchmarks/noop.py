@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.app import create_app
 from service.inference.engine import EngineInfo, Estimates
-from tests.contracts import make_contract
+from tests.support.contracts import make_contract
 
 
 class NoNetwork:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from service.metrics import Metrics
-from tests.service.standin import StandIn
+from tests.support.standin import StandIn
 
 
 @pytest.fixture(scope="session")

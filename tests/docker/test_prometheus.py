@@ -12,8 +12,8 @@ import pytest
 
 from models.spec.contract import SHIPPED_MODEL
 from tests.docker.monitoring import DOCKER, Prometheus, accelerated, rules
-from tests.service.standin import wait_until
-from tests.service.test_server import Server, start, stop
+from tests.support.standin import wait_until
+from tests.system.test_server import Server, start, stop
 
 pytestmark = [
     pytest.mark.slow,

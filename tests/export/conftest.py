@@ -10,7 +10,7 @@ import torch
 from export.graph import ExportGraph, export_model, store_as_float16
 from models.evaluation.calibration import Calibration
 from models.networks.pose import PoseNetwork
-from tests.contracts import make_contract
+from tests.support.contracts import make_contract
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from onnx import TensorProto
 from export.float16 import to_half
 from export.onnx_files import convolutions, folded
 from models.spec.contract import Contract
-from tests.export.sessions import answers
+from tests.support.sessions import answers
 
 
 def test_convolutions_compute_in_float16_and_the_head_in_float32(float_file: Path) -> None:

@@ -12,7 +12,7 @@ from models.evaluation.calibration import Calibration, features
 from models.networks.checkpoint import load_weights
 from models.networks.pose import PoseNetwork, normalise
 from models.spec.contract import OUTPUTS, SHIPPED_MODEL, Contract, check_tensors
-from tests.contracts import make_contract
+from tests.support.contracts import make_contract
 
 CONTRACT = make_contract()
 CALIBRATION = Calibration(np.random.default_rng(0).normal(size=(16, 4)))

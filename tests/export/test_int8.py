@@ -9,8 +9,8 @@ from export.int8 import LARGEST_SUM_16_BITS, describe, largest_partial_sum, quan
 from export.onnx_files import convolutions, folded
 from models.evaluation.pck import Accuracy
 from models.spec.contract import SHIPPED_MODEL, Contract, variant
-from tests.contracts import make_contract
-from tests.export.sessions import answers
+from tests.support.contracts import make_contract
+from tests.support.sessions import answers
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # onnxruntime's quantiser warns of its own habits
 

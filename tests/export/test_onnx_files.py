@@ -5,8 +5,8 @@ import onnx
 
 from export.onnx_files import convolutions, folded
 from models.spec.contract import INPUT, OUTPUTS, Contract
-from tests.contracts import make_contract
-from tests.export.sessions import answers
+from tests.support.contracts import make_contract
+from tests.support.sessions import answers
 
 
 def test_a_folded_file_answers_as_before_without_batch_norms(float_file: Path, crops: np.ndarray) -> None:

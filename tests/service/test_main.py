@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.spec.contract import SHIPPED_MODEL
-from tests.service.standin import wait_until
+from tests.support.standin import wait_until
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from service.metrics import STAGES, Metrics
-from tests.service.standin import StandIn
+from tests.support.standin import StandIn
 
 DESIGN = {
     "pose_requests_total",

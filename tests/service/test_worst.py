@@ -7,7 +7,7 @@ _HANG_SECONDS: Final = 300  # what is linear takes a few seconds, what is not ta
 
 
 def test_no_parser_of_a_clients_bytes_takes_more_than_linear_time(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.service.worst"]
+    command = [sys.executable, "-m", "tests.support.worst"]
     names = tmp_path / "names"
     with names.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, cwd=Path(__file__).parents[2])

@@ -15,7 +15,7 @@ from models.evaluation.predictors import Estimates, accuracies, compare, estimat
 from models.networks.checkpoint import save_checkpoint
 from models.networks.pose import PoseNetwork
 from models.spec.contract import SHIPPED_MODEL
-from tests.contracts import make_contract
+from tests.support.contracts import make_contract
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from models.spec.contract import SHIPPED_MODEL, Contract, ContractError, Shapes, check_tensors, read_metadata, variant
-from tests.contracts import make_contract, write_model
+from tests.support.contracts import make_contract, write_model
 
 CONTRACT = make_contract()
 

@@ -15,8 +15,8 @@ from service.poses import options
 from service.poses.admission import Admission, Bodies
 from service.poses.estimator import STAGES_TOLD
 from service.settings import Settings
-from tests.service.client import Client, serving
-from tests.service.standin import StandIn, estimate, wait_until
+from tests.support.client import Client, serving
+from tests.support.standin import StandIn, estimate, wait_until
 
 BOX = [60.0, 10.0, 300.0, 500.0]
 

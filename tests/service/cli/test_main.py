@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from service.cli import main as cli
-from tests.service.conftest import PHOTOS
-from tests.service.standin import StandIn
+from tests.support.paths import PHOTOS
+from tests.support.standin import StandIn
 
 ASTRONAUT = str(PHOTOS / "astronaut.jpg")
 

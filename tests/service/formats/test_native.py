@@ -6,8 +6,8 @@ from service.formats.native import PoseAnswer, answer
 from service.inference.engine import EngineInfo
 from service.photos.crops import prepare
 from service.poses.estimator import STAGES_TOLD, Estimate, Person
-from tests.contracts import make_contract
-from tests.service.standin import estimate
+from tests.support.contracts import make_contract
+from tests.support.standin import estimate
 
 
 @pytest.mark.parametrize("boxes", [(), (Box(60, 10, 300, 500), Box(-20, -20, 100.5, 100))])

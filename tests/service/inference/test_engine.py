@@ -15,8 +15,8 @@ from service.inference import engine
 from service.inference.engine import Estimates, OnnxEngine, buckets
 from service.inference.providers import Plan
 from service.settings import Settings
-from tests.contracts import make_contract
-from tests.service.standin import estimate
+from tests.support.contracts import make_contract
+from tests.support.standin import estimate
 
 
 class FakeTensor:

@@ -12,7 +12,7 @@ from service.errors import StartupError
 from service.inference import providers as session
 from service.inference.providers import Plan, open_another, open_session
 from service.settings import Settings
-from tests.contracts import make_contract, write_model
+from tests.support.contracts import make_contract, write_model
 
 
 class FakeSession:

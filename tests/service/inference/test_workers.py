@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.errors import DeadlineMissed, InferenceFailed, NotReady
 from service.inference.workers import Batcher, Served
 from service.metrics import Metrics
-from tests.service.standin import StandIn, estimate, wait_until
+from tests.support.standin import StandIn, estimate, wait_until
 
 
 def crops(count: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from PIL import Image
 from service.errors import DeadlineMissed, Malformed, NotReady
 from service.photos.decoders import DecodeQueue, Decoders, Job
 from service.photos.decoding import Cost, predict_cost
-from tests.service.standin import wait_until
+from tests.support.standin import wait_until
 
 COST = Cost("PNG", 1e6)
 

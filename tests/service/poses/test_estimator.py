@@ -16,7 +16,7 @@ from service.poses.flip import average, with_mirrored
 from service.poses.options import Options
 from service.poses.refine import LOOKS, distant_crop, refined_crop
 from service.settings import Settings
-from tests.service.standin import StandIn, estimate, wait_until
+from tests.support.standin import StandIn, estimate, wait_until
 
 BOXES = (Box(60, 10, 300, 500), Box(-20, -20, 100, 100), Box(400, 400, 200, 50))
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from tests.service.simulation import Machine, Simulation
+from tests.support.simulation import Machine, Simulation
 
 SMALL = Machine(decode_seconds=0.002)
 LARGE_PNG = Machine(decode_seconds=0.5)

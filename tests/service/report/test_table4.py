@@ -11,9 +11,9 @@ from service.errors import NotReady
 from service.report.formats import as_html, as_json, as_text, table
 from service.report.table4 import COLUMNS, TABLE_4, Report, build_report, summarise, time_engine, time_runs
 from service.settings import Settings
-from tests.contracts import make_contract
-from tests.service.client import Client
-from tests.service.standin import StandIn
+from tests.support.client import Client
+from tests.support.contracts import make_contract
+from tests.support.standin import StandIn
 
 # As printed in the paper.
 PRINTED = """

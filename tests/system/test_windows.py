@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from models.spec.contract import SHIPPED_MODEL
-from tests.service.conftest import PHOTOS
-from tests.service.test_server import joints, start
+from tests.support.paths import PHOTOS
+from tests.system.test_server import joints, start
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = ("-m", "tests.service.windows")
+PROGRAM = ("-m", "tests.support.windows")
 
 pytestmark = [
     pytest.mark.slow,

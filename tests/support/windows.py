@@ -1,4 +1,4 @@
-"""The command line without what Windows lacks: `python -m tests.service.windows predict photo.jpg`.
+"""The command line without what Windows lacks: `python -m tests.support.windows predict photo.jpg`.
 
 A stand-in: Windows itself has other modules in their place, and its own console.
 """

@@ -11,7 +11,7 @@ from service.metrics import Metrics
 from service.poses import options
 from service.settings import PREFIX, Settings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inference.engine import EngineInfo, Estimates
-from tests.contracts import make_contract
+from tests.support.contracts import make_contract
 
 CELLS = 28
 

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from models.spec.contract import SHIPPED_MODEL
-from tests.service.standin import wait_until
+from tests.support.standin import wait_until
 
 pytestmark = [
     pytest.mark.slow,

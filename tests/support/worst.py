@@ -1,4 +1,4 @@
-"""Each parser of what a client sends, at its worst: `python -m tests.service.worst` names those that are done.
+"""Each parser of what a client sends, at its worst: `python -m tests.support.worst` names those that are done.
 
 A process of its own, since no thread can be stopped that has lost itself in a pattern.
 """
