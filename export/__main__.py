@@ -22,9 +22,10 @@ from models.evaluation.calibration import Calibration, cross_validated, expected
 from models.evaluation.pck import table
 from models.evaluation.predictors import Estimates, mpii_accuracy, right_by_half_a_head, run_network, run_onnx
 from models.networks.checkpoint import load_weights
-from models.networks.pose import PoseNetwork
-from models.spec.contract import SHIPPED_MODEL, Contract, crop_metadata, skeleton_metadata
-from models.spec.crop import INPUT_SIZE
+from models.networks.pose import SOFTNESS, PoseNetwork
+from models.spec.contract import SHIPPED_MODEL, Contract, StatedAccuracy
+from models.spec.crop import INPUT_SIZE, CropRule
+from models.spec.skeleton import MPII
 
 LARGEST_DIFFERENCE_PX: Final = 0.05
 """How far the model may move a joint, in input pixels, before its weights are rounded to float16."""
@@ -76,17 +77,17 @@ def calibrate(people: list[Person], estimates: Estimates) -> tuple[Calibration, 
     return calibration, {**metadata, "expected_calibration_error_held_out": round(error, 4)}
 
 
-def accuracy_metadata(people: list[Person], joints: NDArray[np.float64]) -> dict[str, Any]:
+def accuracy_metadata(people: list[Person], joints: NDArray[np.float64]) -> StatedAccuracy:
     """PCKh@0.5 of joints [people, 16, 2] of MPII people, as a model file records it."""
     accuracy = mpii_accuracy(people, joints)
     print(table({"torch": accuracy}))
-    return {
-        "metric": "PCKh@0.5",
-        "total": round(accuracy.total, 2),
-        "per_joint": {name: round(value, 2) for name, value in accuracy.columns.items()},
-        "dataset": "MPII people of the development pack",
-        "people": accuracy.people,
-    }
+    return StatedAccuracy(
+        metric="PCKh@0.5",
+        total=round(accuracy.total, 2),
+        per_joint={name: round(value, 2) for name, value in accuracy.columns.items()},
+        dataset="MPII people of the development pack",
+        people=accuracy.people,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,8 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
     contract = Contract(
         name=options.name,
         version=options.version,
-        skeleton=skeleton_metadata(),
-        crop=crop_metadata(),
+        skeleton=MPII,
+        crop=CropRule(),
         calibration=calibration_metadata,
         accuracy=accuracy_metadata(mpii, estimates.joints[: len(mpii)]),
         training={
@@ -114,6 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         },
         precision="float16 weights",
         licence=LICENCE,
+        reading={"expectation": "main mode", "softness": SOFTNESS},
     )
     graph = ExportGraph(network, calibration)
     model = export_model(graph, contract)

@@ -160,7 +160,7 @@ def describe(model: onnx.ModelProto, accuracy: Accuracy) -> None:
     changed = replace(
         contract,
         precision="int8: 7-bit weights, 8-bit activations; first and last convolution in float",
-        accuracy={**contract.accuracy, "total": round(accuracy.total, 2), "per_joint": per_joint},
+        accuracy=replace(contract.accuracy, total=round(accuracy.total, 2), per_joint=per_joint),
     )
     helper.set_model_props(model, changed.to_metadata())
 

@@ -1,31 +1,26 @@
 """The model file's contract: the tensors that go in and come out, and the metadata that every file carries.
 
-The service reads a file through `Contract.from_metadata` and `check_tensors`; the export writes one through
-`Contract.to_metadata`. Neither onnx nor onnxruntime is imported: both hand over plain names, types and shapes.
-`read_metadata` needs neither to tell in a millisecond what a file is, and that it is whole.
+The service reads a file through `ModelSpec.read`; the export writes one through `Contract.to_metadata`. Neither
+onnx nor onnxruntime is imported: both hand over plain names, types and shapes.
 """
 
-import io
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
-from models.spec.crop import INPUT_SIZE, MARGIN, OUTSIDE_COLOUR
-from models.spec.skeleton import JOINTS, mirror
+from models.spec.crop import CropRule
+from models.spec.metadata import ContractError
+from models.spec.skeleton import MPII, Skeleton
 
-CONTRACT_VERSION: Final = 1
+CONTRACT_VERSION: Final = 2
 PREFIX: Final = "dsnt_pose."
 INPUT: Final = "images"
-OUTPUTS: Final = ("coordinates", "covariance", "confidence", "heatmaps")
+JOINT_OUTPUTS: Final = ("coordinates", "covariance", "confidence")
+OUTPUTS: Final = (*JOINT_OUTPUTS, "heatmaps")
 WEIGHTS_FOLDER: Final = Path(__file__).parents[1] / "weights"
 SHIPPED_MODEL: Final = WEIGHTS_FOLDER / "dsntr-resnet50-28px.onnx"
-
-
-class ContractError(Exception):
-    """A model file does not keep the contract; the message says where, in one sentence."""
 
 
 class Tensor(Protocol):
@@ -39,12 +34,43 @@ class Tensor(Protocol):
     def shape(self) -> Sequence[Any]: ...  # noqa: D102
 
 
-class Shapes(NamedTuple):
-    """Sizes that a model file chooses: joints, and the rows and columns of a heatmap."""
+@dataclass(frozen=True, slots=True)
+class StatedAccuracy:
+    """What a model file says of its own accuracy, in percent; None where it does not.
 
-    joints: int
-    heatmap_height: int
-    heatmap_width: int
+    Attributes:
+        metric: Such as `PCKh@0.5`.
+        total: Over all joints that count.
+        per_joint: By the metric's columns.
+        dataset: The people that it was measured on, in words.
+        people: How many they were.
+    """
+
+    metric: str = "PCKh@0.5"
+    total: float | None = None
+    per_joint: Mapping[str, float] = field(default_factory=dict)
+    dataset: str = "unknown people"
+    people: int | None = None
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read the metadata's value.
+
+        Raises:
+            ContractError: It is not an object of these fields.
+        """
+        stated: dict[str, Any] = value if isinstance(value, dict) else {"metric": None}
+        per_joint = stated.get("per_joint", {})
+        if (
+            not isinstance(stated.get("metric", ""), str)
+            or not isinstance(stated.get("dataset", ""), str)
+            or not isinstance(stated.get("people"), int | None)
+            or not isinstance(per_joint, dict)
+            or not all(isinstance(number, int | float) for number in (*per_joint.values(), stated.get("total") or 0))
+        ):
+            raise ContractError(f"the model file's accuracy is not an object of metric, total and people: {value}")
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: fact for name, fact in stated.items() if name in known and fact is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,150 +81,107 @@ class Contract:
         contract: Version of this contract.
         name: The model's name, such as `dsntr-resnet50-28px`.
         version: The release of the weights, such as `2026.11.24`.
-        skeleton: Joint names in the order of the outputs.
-        crop: `size` (px), `margin` and `outside` (RGB): how a crop is made from a box.
+        skeleton: The joints in the order of the outputs, and the limbs between them.
+        crop: How a crop is made from a box.
         calibration: How `confidence` was fitted, in words and numbers.
-        accuracy: `metric`, `total`, `per_joint`, `dataset` and `people`.
+        accuracy: What was measured before the file was written.
         training: `data`, `images_seen` and `commit`.
         precision: Type of the stored weights and of the computation, such as `float16 weights`.
         licence: Under which terms the weights may be used.
+        reading: Of which part of the network's maps `coordinates`, `covariance` and `heatmaps` are, and of what
+            pictures; empty in files of version 1, which are of the main mode in softened pictures.
     """
 
     contract: int = CONTRACT_VERSION
     name: str
     version: str
-    skeleton: Sequence[str]
-    crop: Mapping[str, Any]
+    skeleton: Skeleton
+    crop: CropRule
     calibration: Mapping[str, Any]
-    accuracy: Mapping[str, Any]
+    accuracy: StatedAccuracy
     training: Mapping[str, Any]
     precision: str
     licence: str
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """The entries of ONNX `metadata_props`."""
-        return {PREFIX + field.name: json.dumps(getattr(self, field.name)) for field in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(Contract)}
+        values["skeleton"] = {"joints": list(self.skeleton.joints), "limbs": self.skeleton.named_limbs}
+        values |= {"crop": asdict(self.crop), "accuracy": asdict(self.accuracy)}
+        return {PREFIX + name: json.dumps(value) for name, value in values.items()}
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
-        """Read and check the metadata of a file.
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "Contract":
+        """Read and check the metadata of a file, of this version of the contract or of version 1.
 
         Raises:
-            ContractError: An entry is missing or is not JSON, or the file was made for another version or other crops.
+            ContractError: An entry is missing, is not JSON or is not what it should be, or the version is unknown.
         """
-        names = [field.name for field in fields(cls)]
+        names = [each.name for each in fields(Contract)]
+        if metadata.get(f"{PREFIX}contract") == "1":
+            metadata = {f"{PREFIX}reading": "{}", **metadata}
         missing = [PREFIX + name for name in names if PREFIX + name not in metadata]
         if missing:
             raise ContractError(f"the model file lacks the metadata {', '.join(missing)}")
         try:
-            contract = cls(**{name: json.loads(metadata[PREFIX + name]) for name in names})
+            stated = {name: json.loads(metadata[PREFIX + name]) for name in names}
         except json.JSONDecodeError as error:
             raise ContractError(f"the model file's metadata is not JSON: {error}") from error
-        if contract.contract != CONTRACT_VERSION:
+        if stated["contract"] not in range(1, CONTRACT_VERSION + 1):
             raise ContractError(
-                f"the model file keeps version {contract.contract} of the contract, this code reads {CONTRACT_VERSION}"
+                f"the model file keeps version {stated['contract']} of the contract, "
+                f"this code reads 1 to {CONTRACT_VERSION}"
             )
-        try:
-            mirror(contract.skeleton)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ContractError(f"the model file's skeleton has no mirror image: {contract.skeleton}") from error
-        if not isinstance(contract.accuracy, dict):
-            raise ContractError(f"the model file's accuracy is not an object: {contract.accuracy}")
-        if contract.crop != crop_metadata():
-            raise ContractError(
-                f"the model file wants crops like {contract.crop}, this service makes {crop_metadata()}"
-            )
-        return contract
+        typed = {
+            "contract": CONTRACT_VERSION,
+            "skeleton": _skeleton(stated["skeleton"]),
+            "crop": _crop(stated["crop"]),
+            "accuracy": StatedAccuracy.from_json(stated["accuracy"]),
+        }
+        return Contract(**(stated | typed))
 
 
-# Numbers of fields of ONNX's ModelProto, in onnx.proto3; metadata comes last, entry by entry.
-_GRAPH: Final = 7
-_OPSET: Final = 8
-_METADATA: Final = 14
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec(Contract):
+    """What a model file is: its metadata, and what its tensors say.
 
-_POINTER: Final = b"version https://git-lfs.github.com/spec/"
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """Read the `metadata_props` of an ONNX file, and of everything else only where it ends.
-
-    Raises:
-        ContractError: The file cannot be read, is empty, cut, a Git LFS pointer, or not in ONNX's format.
+    Attributes:
+        heatmap_size: Rows and columns of a heatmap.
+        outputs: Names of the arrays that it gives.
     """
+
+    heatmap_size: tuple[int, int]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def read(cls, metadata: Mapping[str, str], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Self:
+        """Read a file's metadata and tensors.
+
+        Raises:
+            ContractError: The metadata is not a contract's, or a tensor is missing or has another type or shape.
+        """
+        contract = Contract.from_metadata(metadata)
+        size = check_tensors(inputs, outputs, contract)
+        stated = {each.name: getattr(contract, each.name) for each in fields(Contract)}
+        return cls(**stated, heatmap_size=size, outputs=tuple(tensor.name for tensor in outputs))
+
+
+def _skeleton(value: Any) -> Skeleton:
+    """A skeleton of the metadata: joints and limbs, or of version 1 the joints, with MPII's limbs between them."""
     try:
-        with path.open("rb") as file:
-            return _metadata(file)
-    except OSError as error:
-        raise ContractError(f"the model file cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ContractError(f"the model file's metadata is not UTF-8: {error}") from error
+        if isinstance(value, dict):
+            return Skeleton.of(value["joints"], value["limbs"])
+        return Skeleton.of(value, [limb for limb in MPII.named_limbs if set(limb) <= set(value)])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ContractError(f"the model file's skeleton is not one with a mirror image: {value}") from error
 
 
-def _metadata(file: BinaryIO) -> dict[str, str]:
-    beginning = file.read(len(_POINTER))
-    if not beginning:
-        raise ContractError("the model file is empty")
-    if beginning == _POINTER:
-        raise ContractError("the model file is a Git LFS pointer in place of the weights; `git lfs pull` fetches them")
-    numbers, metadata = set(), {}
-    for number, start, length in _protobuf_fields(file):
-        numbers.add(number)
-        if number == _METADATA:
-            file.seek(start)
-            entry = file.read(length)
-            texts = {number: entry[begin : begin + size] for number, begin, size in _protobuf_fields(io.BytesIO(entry))}
-            metadata[texts.get(1, b"").decode()] = texts.get(2, b"").decode()
-    if not {_GRAPH, _OPSET} <= numbers:
-        raise ContractError("the model file lacks its network or opset: it is cut, or not in ONNX's format")
-    return metadata
-
-
-def _protobuf_fields(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
-    """The number, first byte and length of each field of ONNX's protobuf messages; an integer's length is 0.
-
-    Only headers are read, so that a field of 47 MB costs as little as a short one.
-    """
-    end = file.seek(0, os.SEEK_END)
-    position = 0
-    while position < end:
-        file.seek(position)
-        tag = _varint(file)
-        match tag & 7:
-            case 0:
-                _varint(file)
-                length = 0
-            case 2:
-                length = _varint(file)
-            case _:
-                raise ContractError(f"the model file is not in ONNX's format: no field begins at byte {position:,}")
-        start = file.tell()
-        position = start + length
-        if position > end:
-            raise ContractError(f"the model file is cut: it has {end:,} of at least {position:,} bytes")
-        yield tag >> 3, start, length
-
-
-def _varint(file: BinaryIO) -> int:
-    """Read protobuf's integer: seven bits a byte, lowest first, the eighth says that another byte follows."""
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise ContractError(f"the model file is cut: it ends within an integer at byte {file.tell():,}")
-        value |= (byte[0] & 127) << shift
-        if byte[0] < 128:
-            return value
-    raise ContractError(f"the model file is not in ONNX's format: an integer before byte {file.tell():,} is too long")
-
-
-def crop_metadata() -> dict[str, Any]:
-    """How this code makes crops, as a model file records it."""
-    return {"size": INPUT_SIZE, "margin": MARGIN, "outside": list(OUTSIDE_COLOUR)}
-
-
-def skeleton_metadata() -> list[str]:
-    """The joint names of this code's skeleton, as a model file records them."""
-    return list(JOINTS)
+def _crop(value: Any) -> CropRule:
+    try:
+        return CropRule(value["size"], value["margin"], tuple(value["outside"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ContractError(f"the model file wants crops that cannot be made: {value}") from error
 
 
 VARIANTS: Final = ("int8", "fp16")
@@ -210,26 +193,26 @@ def variant(model: Path, precision: str) -> Path:
     return model.with_stem(f"{model.stem}-{precision}") if precision in VARIANTS else model
 
 
-def check_tensors(inputs: Sequence[Tensor], outputs: Sequence[Tensor], contract: Contract) -> Shapes:
+def check_tensors(inputs: Sequence[Tensor], outputs: Sequence[Tensor], contract: Contract) -> tuple[int, int]:
     """Compare a session's inputs and outputs with the contract.
 
     A free first axis may be a name, None or -1, whichever the runtime uses.
 
     Returns:
-        The sizes that the contract leaves to the file.
+        Rows and columns of a heatmap, which the contract leaves to the file.
 
     Raises:
         ContractError: A tensor is missing or has another type or shape.
     """
-    _check({t.name: t for t in inputs}, INPUT, "tensor(uint8)", (INPUT_SIZE, INPUT_SIZE, 3))
+    size, joints = contract.crop.size, len(contract.skeleton)
+    _check({t.name: t for t in inputs}, INPUT, "tensor(uint8)", (size, size, 3))
     found = {t.name: t for t in outputs}
-    joints = len(contract.skeleton)
     _check(found, "coordinates", "tensor(float)", (joints, 2))
     _check(found, "covariance", "tensor(float)", (joints, 3))
     _check(found, "confidence", "tensor(float)", (joints,))
     _check(found, "heatmaps", "tensor(float)", (joints, None, None))
-    _, _, height, width = found["heatmaps"].shape
-    return Shapes(joints, height, width)
+    _, _, rows, columns = found["heatmaps"].shape
+    return rows, columns
 
 
 def _check(tensors: Mapping[str, Tensor], name: str, kind: str, shape: tuple[int | None, ...]) -> None:

@@ -1,14 +1,16 @@
-"""From a person's box to the square crop that the network sees, and back.
+"""From a person's box to the square crop that the network sees, its pixels, and back.
 
 Photo coordinates are continuous: x right, y down, (0, 0) the outer corner of the first pixel. Normalised coordinates
 are the network's: (-1, -1) the crop's top-left corner, (1, 1) its bottom-right.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 INPUT_SIZE: Final = 224
 """Side of the network's input, in pixels."""
@@ -24,6 +26,38 @@ PIXEL_STD: Final = (0.229, 0.224, 0.225)
 
 OUTSIDE_COLOUR: Final = (124, 116, 104)
 """`PIXEL_MEAN` in 8 bits: the colour of everything outside the photo."""
+
+_SMALLEST_SIDE_PX: Final = 0.01
+"""Smaller crops are sampled as if of this size: Pillow keeps the edges of a window in single precision."""
+
+_BORDER: Final = 12
+"""Blocks drawn around a photo: two output pixels and the triangle's reach, one more, of at most 4 blocks each."""
+
+
+@dataclass(frozen=True, slots=True)
+class CropRule:
+    """How a model wants its crops.
+
+    Attributes:
+        size: Side of the network's input, in pixels.
+        margin: Side of the crop, in units of the box's longer side.
+        outside: Colour (RGB, 8 bits) of everything outside the photo.
+    """
+
+    size: int = INPUT_SIZE
+    margin: float = MARGIN
+    outside: tuple[int, int, int] = OUTSIDE_COLOUR
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: The size is not 1 to 4096, the margin not 0.1 to 10, or the colour not three bytes.
+        """
+        is_colour = len(self.outside) == 3 and all(value in range(256) for value in self.outside)
+        if self.size not in range(1, 4097) or not 0.1 <= self.margin <= 10 or not is_colour:
+            raise ValueError(f"no crops of {self.size} px, margin {self.margin}, outside {self.outside} can be made")
+
 
 _MPII_SCALE_PX: Final = 200.0
 _MPII_CENTRE_SHIFT: Final = 15.0
@@ -86,3 +120,59 @@ class Crop:
     def covariance_to_photo(self, covariance: NDArray[np.floating]) -> NDArray[np.float64]:
         """Variances and covariances in normalised units squared to photo pixels squared, any shape."""
         return np.asarray(np.asarray(covariance, np.float64) * (self.side / 2) ** 2)
+
+
+def cut(photo: Image.Image, crop: Crop, size: int, outside: tuple[int, int, int] = OUTSIDE_COLOUR) -> NDArray[np.uint8]:
+    """Resample a square of a photo's pixels to a network's input.
+
+    Enlarging is bilinear. Shrinking averages areas: whole blocks of pixels first, then a triangle twice as wide as an
+    output pixel, so nothing aliases. What lies outside the photo has one colour, and so has a photo thinner than a
+    block. Only the part of the photo under the square is touched, and neither memory nor time grows with the square.
+
+    Args:
+        photo: RGB.
+        crop: The square, in the photo's pixels.
+        size: Side of the output, in pixels.
+        outside: Colour (RGB) of what lies outside the photo.
+
+    Returns:
+        RGB [size, size, 3].
+    """
+    canvas = Image.new("RGB", (size, size), outside)
+    step = max(crop.side, _SMALLEST_SIDE_PX) / size
+    block = max(1, int(step / 2))
+    if min(photo.size) < block or not crop.overlaps(*photo.size):
+        return np.asarray(canvas)
+    x, y = _span(crop.x, photo.width, step, size), _span(crop.y, photo.height, step, size)
+    patch = photo.reduce(block, (x.start, y.start, x.stop, y.stop))
+    bordered = Image.new("RGB", (patch.width + 2 * _BORDER, patch.height + 2 * _BORDER), outside)
+    bordered.paste(patch, (_BORDER, _BORDER))
+    left, top, right, bottom = (_BORDER + edge / block for edge in (x.begin, y.begin, x.end, y.end))
+    cells = bordered.resize((x.cells, y.cells), Image.Resampling.BILINEAR, (left, top, right, bottom))
+    canvas.paste(cells, (x.first_cell, y.first_cell))
+    return np.asarray(canvas)
+
+
+class _Span(NamedTuple):
+    """The output pixels ("cells") of one axis that a photo reaches, and the photo pixels that they need.
+
+    `begin` and `end`, the edges of the cells, count from `start`.
+    """
+
+    first_cell: int
+    cells: int
+    start: int
+    stop: int
+    begin: float
+    end: float
+
+
+def _span(origin: float, length: int, step: float, size: int) -> _Span:
+    """The span of `size` cells, `step` photo pixels each, from `origin`, over a photo of `length` pixels."""
+    first = max(0, min(size - 1, math.floor(-origin / step) - 1))
+    last = min(size, max(first + 1, math.ceil((length - origin) / step) + 1))
+    begin, end = origin + first * step, origin + last * step
+    reach = 1.5 * step + 2  # half the triangle's width, and the blocks that the edges cut
+    start = max(0, min(length - 1, math.floor(begin - reach)))
+    stop = min(length, max(start + 1, math.ceil(end + reach)))
+    return _Span(first, last - first, start, stop, begin - start, end - start)

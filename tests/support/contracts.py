@@ -1,22 +1,25 @@
 """A contract for tests that do not care what it says, and files that carry one."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import onnx
 from onnx import helper
 
-from models.spec.contract import Contract, crop_metadata, skeleton_metadata
+from models.spec.contract import OUTPUTS, Contract, ModelSpec, StatedAccuracy
+from models.spec.crop import CropRule
+from models.spec.skeleton import MPII
 
 
 def make_contract(**changes: Any) -> Contract:
     fields: dict[str, Any] = {
         "name": "stand-in",
         "version": "1",
-        "skeleton": skeleton_metadata(),
-        "crop": crop_metadata(),
+        "skeleton": MPII,
+        "crop": CropRule(),
         "calibration": {"kind": "none"},
-        "accuracy": {"metric": "PCKh@0.5", "total": 75.5, "per_joint": {}, "dataset": "MPII", "people": 244},
+        "accuracy": StatedAccuracy(total=75.5, dataset="MPII", people=244),
         "training": {"data": "none", "images_seen": 0, "commit": "none"},
         "precision": "float32",
         "licence": "none",
@@ -30,3 +33,10 @@ def write_model(path: Path, contract: Contract) -> None:
     model = helper.make_model(graph)
     helper.set_model_props(model, contract.to_metadata())
     onnx.save(model, str(path))
+
+
+def make_spec(**changes: Any) -> ModelSpec:
+    """A spec of a model file that keeps `make_contract`'s contract, with 28 x 28 heatmaps."""
+    contract = make_contract(**changes)
+    stated = {field.name: getattr(contract, field.name) for field in fields(contract)}
+    return ModelSpec(**stated, heatmap_size=(28, 28), outputs=OUTPUTS)

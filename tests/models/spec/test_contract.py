@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from models.spec.contract import SHIPPED_MODEL, Contract, ContractError, Shapes, check_tensors, read_metadata, variant
+from models.spec.contract import OUTPUTS, SHIPPED_MODEL, Contract, ModelSpec, check_tensors, variant
+from models.spec.metadata import ContractError, read_metadata
+from models.spec.skeleton import MPII
 from tests.support.contracts import make_contract, write_model
 
 CONTRACT = make_contract()
@@ -48,11 +50,13 @@ def test_every_entry_is_required(name: str) -> None:
     ("name", "value", "complaint"),
     [
         ("contract", json.dumps(99), "version 99"),
-        ("crop", json.dumps({"size": 256}), "256"),
+        ("crop", json.dumps({"size": 256}), "crops that cannot be made: {'size': 256}"),
+        ("crop", json.dumps({"size": -1, "margin": 1, "outside": [0, 0, 0]}), "crops that cannot be made"),
         ("name", "not json", "not JSON"),
-        ("skeleton", json.dumps(["left_hand", "head"]), "no mirror image"),
-        ("skeleton", json.dumps(None), "no mirror image"),
-        ("accuracy", json.dumps(None), "not an object"),
+        ("skeleton", json.dumps(["left_hand", "head"]), "not one with a mirror image"),
+        ("skeleton", json.dumps(None), "not one with a mirror image"),
+        ("skeleton", json.dumps({"joints": ["head"], "limbs": [["head", "tail"]]}), "not one with a mirror"),
+        ("accuracy", json.dumps(None), "accuracy is not an object"),
     ],
 )
 def test_other_contracts_are_refused(name: str, value: str, complaint: str) -> None:
@@ -60,11 +64,33 @@ def test_other_contracts_are_refused(name: str, value: str, complaint: str) -> N
         Contract.from_metadata({**CONTRACT.to_metadata(), f"dsnt_pose.{name}": value})
 
 
+def test_a_file_of_version_1_has_its_own_joints_and_mpiis_limbs() -> None:
+    metadata = CONTRACT.to_metadata()
+    del metadata["dsnt_pose.reading"]
+    some = [name for name in MPII.joints if name != "pelvis"]
+    changes = {"dsnt_pose.contract": "1", "dsnt_pose.skeleton": json.dumps(some)}
+    skeleton = Contract.from_metadata(metadata | changes).skeleton
+    assert skeleton.joints == tuple(some)
+    assert set(skeleton.named_limbs) == {limb for limb in MPII.named_limbs if "pelvis" not in limb}
+
+
+def test_a_spec_is_metadata_and_tensors() -> None:
+    spec = ModelSpec.read(CONTRACT.to_metadata(), *tensors())
+    assert (spec.name, spec.skeleton, spec.crop.size) == (CONTRACT.name, MPII, 224)
+    assert (spec.heatmap_size, spec.outputs) == ((28, 28), OUTPUTS)
+
+
+@pytest.mark.parametrize("accuracy", [{"total": "high"}, {"people": 1.5}, {"per_joint": [1]}, {"dataset": None}, []])
+def test_an_accuracy_of_other_types_is_refused(accuracy: Any) -> None:
+    with pytest.raises(ContractError, match="accuracy is not an object"):
+        Contract.from_metadata({**CONTRACT.to_metadata(), "dsnt_pose.accuracy": json.dumps(accuracy)})
+
+
 def test_tensors_give_the_sizes_that_the_file_chooses() -> None:
     inputs, outputs = tensors()
-    assert check_tensors(inputs, outputs, CONTRACT) == Shapes(16, 28, 28)
+    assert check_tensors(inputs, outputs, CONTRACT) == (28, 28)
     outputs[3].shape = ["N", 16, 14, 14]
-    assert check_tensors(inputs, outputs, CONTRACT) == Shapes(16, 14, 14)
+    assert check_tensors(inputs, outputs, CONTRACT) == (14, 14)
 
 
 @pytest.mark.parametrize(
