@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree of exceptions and one mapper to RFC 9457 problem documents.
+"""Everything that can go wrong, as one tree of exceptions; each carries its status and reason as data.
 
 ServiceError                    status  reason
 ├── Malformed                      400  malformed
@@ -13,19 +13,12 @@ ServiceError                    status  reason
 ├── ClientGone                     499  client_gone
 ├── InferenceFailed                500  inference_failed
 ├── NotReady                       503  not_ready
+├── OutOfMemory                    503  out_of_memory
 └── DeadlineMissed                 503  deadline
 StartupError                    the process ends with one sentence
 """
 
-import http
-import math
-from typing import Any, ClassVar, Final
-
-import pydantic_core
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
-
-MEDIA_TYPE = "application/problem+json"
+from typing import ClassVar, Final
 
 
 class StartupError(Exception):
@@ -42,11 +35,6 @@ class ServiceError(Exception):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """HTTP headers that belong to the answer."""
-        return {}
 
 
 class Malformed(ServiceError):
@@ -69,11 +57,6 @@ class MethodNotAllowed(ServiceError):
     def __init__(self, detail: str, allowed: str) -> None:
         super().__init__(detail)
         self.allowed = allowed
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """`Allow`, as HTTP wants it."""
-        return {"Allow": self.allowed}
 
 
 class NotAcceptable(ServiceError):
@@ -115,11 +98,6 @@ class Overloaded(ServiceError):
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """`Retry-After` in whole seconds, at least 1."""
-        return {"Retry-After": str(max(1, math.ceil(self.retry_after_seconds)))}
-
 
 class ClientGone(ServiceError):
     """The client hung up before the answer; nobody reads this problem, the metrics count it."""
@@ -139,6 +117,12 @@ class NotReady(ServiceError):
     status, reason, title = 503, "not_ready", "Not ready"
 
 
+class OutOfMemory(ServiceError):
+    """The process has not enough memory at this moment."""
+
+    status, reason, title = 503, "out_of_memory", "Out of memory"
+
+
 class DeadlineMissed(ServiceError):
     """The answer would have come too late."""
 
@@ -147,46 +131,3 @@ class DeadlineMissed(ServiceError):
 
 KINDS: Final[tuple[type[ServiceError], ...]] = (ServiceError, *ServiceError.__subclasses__())
 """Every refusal that the service knows."""
-
-
-def translate(error: Exception, method: str, path: str) -> Exception:
-    """The framework's own 404 and 405 as ours; every other exception as it is."""
-    match error:
-        case HTTPException(status_code=404):
-            return NotFound(f"there is nothing at {path[:200]}; /docs lists the routes")
-        case HTTPException(status_code=405):
-            allowed = (error.headers or {}).get("Allow", "")
-            return MethodNotAllowed(f"{method} is not a method of {path[:200]}; it has {allowed}", allowed)
-    return error
-
-
-def document(status: int, reason: str, title: str, detail: str, request_id: str) -> dict[str, Any]:
-    """An RFC 9457 problem document; `instance` names this one request."""
-    return {
-        "type": f"urn:dsnt-pose:problem:{reason}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": f"urn:dsnt-pose:request:{request_id}",
-        "reason": reason,
-    }
-
-
-def describe(error: Exception, request_id: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The problem document and the headers for any exception; what is not ours tells nothing of the inside."""
-    match error:
-        case ServiceError():
-            fields = (error.status, error.reason, error.title, error.detail)
-            return document(*fields, request_id), error.headers
-        case HTTPException():
-            title = http.HTTPStatus(error.status_code).phrase
-            fields = (error.status_code, "http_error", title, error.detail)
-            return document(*fields, request_id), dict(error.headers or {})
-        case _:
-            detail = "the service failed unexpectedly; its log has more under this request's id"
-            return document(500, ServiceError.reason, ServiceError.title, detail, request_id), {}
-
-
-def response(problem: dict[str, Any], headers: dict[str, str]) -> Response:
-    """What `describe` returns, as an HTTP response."""
-    return Response(pydantic_core.to_json(problem), problem["status"], headers, MEDIA_TYPE)

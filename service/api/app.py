@@ -5,15 +5,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import errors as problems
+from service.api import problems
 from service.api.lifecycle import Runtime
 from service.api.middleware import RequestMiddleware
+from service.api.openapi import document
 from service.api.routes import health, metrics, pose, report
-from service.inference.engine import Engine, OnnxEngine
+from service.errors import ServiceError
+from service.inference.engine import Engine
+from service.inference.onnx_engine import OnnxEngine
 from service.settings import Settings
 
 EngineFactory = Callable[[Settings], Engine]
@@ -50,17 +54,17 @@ def create_app(settings: Settings | None = None, engine_factory: EngineFactory =
     for routes in (pose, health, metrics, report):
         app.include_router(routes.router)
     _answer_with_problems(app, runtime)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way of extending it
     return app
 
 
 def _answer_with_problems(app: FastAPI, runtime: Runtime) -> None:
     async def refuse(request: Request, error: Exception) -> Response:
-        error = problems.translate(error, request.method, request.url.path)
-        problem, headers = problems.describe(error, request.state.request_id)
-        runtime.metrics.rejected.labels(problem["reason"]).inc()
-        return problems.response(problem, headers)
+        translated = problems.translate(error, request.method, request.url.path)
+        runtime.metrics.rejected.labels(translated.reason).inc()
+        return problems.describe(translated, request.state.request_id)
 
-    for kind in (problems.ServiceError, HTTPException):
+    for kind in (ServiceError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, refuse)
 
 

@@ -12,7 +12,8 @@ from urllib.parse import quote
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import errors as problems
+from service.api import problems
+from service.errors import NotReady
 from service.metrics import Metrics
 
 _access_log = logging.getLogger("service.access")
@@ -54,9 +55,9 @@ class RequestMiddleware:
                 await asyncio.sleep(0)  # uvloop writes when its turn ends: the answer leaves before it is recorded
 
         async def refuse(error: Exception) -> None:
-            problem, headers = problems.describe(error, request_id)
-            self.metrics.rejected.labels(problem["reason"]).inc()
-            await problems.response(problem, headers)(scope, receive, send_with_id)
+            translated = problems.translate(error, scope["method"], scope["path"])
+            self.metrics.rejected.labels(translated.reason).inc()
+            await problems.describe(translated, request_id)(scope, receive, send_with_id)
 
         is_quiet = scope["path"].startswith(_QUIET_PATHS)
         with nullcontext() if is_quiet else self.metrics.in_flight.track_inprogress():
@@ -65,7 +66,7 @@ class RequestMiddleware:
             except asyncio.CancelledError:  # by the server, when the drain is over and the body still on its way
                 if status:
                     raise
-                await refuse(problems.NotReady("the service is stopping"))
+                await refuse(NotReady("the service is stopping"))
             except Exception as error:
                 _log.exception("request %s failed", request_id)
                 if status:
