@@ -8,12 +8,12 @@ import time
 import numpy as np
 from PIL import Image
 
-from models.spec.crop import INPUT_SIZE
+from service.api.upload import UploadBudget
 from service.errors import NotReady
 from service.host import memory_limit_bytes
 from service.inference.engine import Engine
 from service.metrics import Metrics
-from service.poses.admission import Bodies
+from service.poses.admission import BoundedEstimator
 from service.poses.estimator import Estimator
 from service.poses.options import Options
 from service.report.table4 import Report, build_report, time_engine
@@ -26,7 +26,7 @@ _PATIENCE_SECONDS = 600.0  # for the first photo, on however slow a machine
 _START_RUNS = 10
 _START_SECONDS = 0.5  # for these runs: the start is not to wait for a report that nobody may read
 _ENOUGH_LIVE_RUNS = 20
-_BODIES_SHARE = 0.2  # of the memory that the process may use
+_UPLOADS_FRACTION = 0.2  # of the memory that the process may use
 
 
 class Runtime:
@@ -35,7 +35,7 @@ class Runtime:
     Attributes:
         settings: The operator's choices.
         metrics: What Prometheus reads.
-        bodies: Lets bodies in as long as there is memory for them.
+        uploads: Lets bodies in as long as there is memory for them.
         estimator: The way of a photo; None before `start`.
         start_error: Why `start` failed.
         drain_until: Instant of `time.monotonic()` by which accepted requests must be done, once the process is to stop:
@@ -45,8 +45,8 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.bodies = Bodies(_BODIES_SHARE * memory_limit_bytes())
-        self.estimator: Estimator | None = None
+        self.uploads = UploadBudget(_UPLOADS_FRACTION * memory_limit_bytes())
+        self.estimator: BoundedEstimator | None = None
         self.start_error: Exception | None = None
         self.drain_until: float | None = None
         self._engine: Engine | None = None
@@ -74,32 +74,34 @@ class Runtime:
         self._start_times = await asyncio.to_thread(time_engine, engine, _START_RUNS, _START_SECONDS)
         self._engine = engine
         estimator = Estimator(self.settings, engine, self.metrics, images_per_second)
-        self._watch(estimator, engine)
+        self.estimator = BoundedEstimator(estimator, self.settings.deadline_seconds)
+        self._watch(self.estimator, engine)
         estimator.start()
-        self.estimator = estimator
         self._lag_task = asyncio.create_task(self._sample_lag())
         self._is_warm = True
         _log.info("ready: %.1f images/s", images_per_second)
 
     async def _rehearse(self, engine: Engine) -> float:
         """Send a photo the whole way, with patience and without leaving a trace in the metrics; images per second."""
-        patient = self.settings.model_copy(update={"deadline_seconds": _PATIENCE_SECONDS})
-        estimator = Estimator(patient, engine, Metrics())
+        estimator = Estimator(self.settings, engine, Metrics())
         estimator.start()
         try:
-            await estimator.estimate(_synthetic_photo(), Options(heatmaps=True))
-            return estimator.batcher.images_per_second
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await estimator.estimate(_synthetic_photo(engine.info.spec.crop.size), Options(heatmaps=True))
+            return estimator.lane.throughput.images_per_second
         finally:
             await asyncio.to_thread(estimator.close, _PATIENCE_SECONDS)
 
-    def _watch(self, estimator: Estimator, engine: Engine) -> None:
-        metrics = self.metrics
-        metrics.describe_model(engine.info)
+    def _watch(self, bounded: BoundedEstimator, engine: Engine) -> None:
+        metrics, estimator, admission = self.metrics, bounded.estimator, bounded.admission
+        info, spec = engine.info, engine.info.spec
+        metrics.describe_model(spec.name, spec.version, info.provider, info.precision, info.as_asked)
+        metrics.describe_accuracy(spec.accuracy.dataset, spec.accuracy.total)
         metrics.watch(
             {
-                metrics.queue_images: lambda: estimator.batcher.waiting_images,
-                metrics.admitted: lambda: estimator.admission.admitted_images,
-                metrics.queue_limit: lambda: estimator.admission.limit_images,
+                metrics.queue_images: lambda: estimator.workers.waiting_images,
+                metrics.admitted: lambda: admission.admitted_images,
+                metrics.queue_limit: lambda: admission.limit_images,
                 metrics.decode_queue: lambda: estimator.decoders.waiting_photos,
                 metrics.memory: engine.memory_bytes,
             }
@@ -127,7 +129,7 @@ class Runtime:
         """When the drain is over, refuse in so many words what the server would otherwise cut off."""
         await asyncio.sleep(self._drain_seconds_left())
         if self.estimator is not None:
-            await asyncio.to_thread(self.estimator.close, 0.0)
+            await asyncio.to_thread(self.estimator.estimator.close, 0.0)
 
     def _drain_seconds_left(self) -> float:
         return 0.0 if self.drain_until is None else max(0.0, self.drain_until - time.monotonic())
@@ -143,12 +145,12 @@ class Runtime:
         if self._lag_task is not None:
             self._lag_task.cancel()
         if self.estimator is not None:
-            await asyncio.to_thread(self.estimator.close, self._drain_seconds_left())
+            await asyncio.to_thread(self.estimator.estimator.close, self._drain_seconds_left())
 
     @property
     def is_alive(self) -> bool:
         """Whether the process is worth keeping: false when the engine hangs, is dead, or fails on every photo."""
-        return self.estimator is None or self.estimator.batcher.is_alive
+        return self.estimator is None or self.estimator.estimator.workers.is_alive
 
     @property
     def is_ready(self) -> bool:
@@ -163,9 +165,9 @@ class Runtime:
             self.metrics.loop_lag.observe(max(0.0, loop.time() - due))
 
 
-def _synthetic_photo() -> bytes:
-    """A JPEG of grey noise, the same at every start."""
-    noise = np.random.default_rng(0).integers(0, 256, (INPUT_SIZE, INPUT_SIZE), np.uint8)
+def _synthetic_photo(size: int) -> bytes:
+    """A square JPEG of grey noise, the same at every start."""
+    noise = np.random.default_rng(0).integers(0, 256, (size, size), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "JPEG")
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""The three bodies of `POST /pose`: read them within their limits, and find the photo and the options in them."""
+"""The three payloads of `POST /pose`: raw bytes, a form, or JSON; the photo and the options in each."""
 
 import asyncio
 import base64
@@ -6,17 +6,14 @@ import io
 import re
 import secrets
 import string
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import pydantic_core
 from python_multipart.multipart import parse_options_header
-from starlette.types import Message, Receive
 
-from service.errors import ClientGone, Malformed, NotAnImage, SlowBody, TooLarge
-
-T = TypeVar("T")
+from service.errors import Malformed, NotAnImage, TooLarge
 
 _RAW_TYPES: Final = ("", "application/octet-stream", "application/x-www-form-urlencoded")  # the last is curl's default
 _MOST_PARTS: Final = 16  # of a form: more than there are options
@@ -40,48 +37,6 @@ class Body:
 
     photo: bytes
     options: tuple[tuple[str, Any], ...] = ()
-
-
-async def read_body(
-    receive: Receive, content_length: str | None, limit: int, seconds: float, take: Callable[[int], None]
-) -> bytes:
-    """Read a request's body, chunked or not.
-
-    Args:
-        receive: The ASGI channel.
-        content_length: The header, if any; a body that announces too much is refused unread.
-        limit: Most bytes.
-        seconds: Longest time that the body may take.
-        take: Told of the bytes as they come; what it raises refuses the body.
-
-    Raises:
-        TooLarge, SlowBody, ClientGone: As their names say.
-    """
-    if content_length is not None and content_length.isdecimal():
-        _check_size(int(content_length), limit)
-    try:
-        async with asyncio.timeout(seconds):
-            return await _read(receive, limit, take)
-    except TimeoutError as error:
-        raise SlowBody(f"the body did not arrive within {seconds:g} s") from error
-
-
-async def _read(receive: Receive, limit: int, take: Callable[[int], None]) -> bytes:
-    body = io.BytesIO()  # joined as it comes: no second copy at the end
-    message: Message = {"more_body": True}
-    while message.get("more_body", False):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone("the client hung up before its body was complete")
-        size = body.write(message.get("body", b""))
-        _check_size(body.tell(), limit)
-        take(size)
-    return body.getvalue()
-
-
-def _check_size(size: int, limit: int) -> None:
-    if size > limit:
-        raise TooLarge(f"the body has {size:,} bytes or more; the limit is {limit:,}")
 
 
 async def parse_body(body: bytes, content_type: str) -> Body:
@@ -279,29 +234,3 @@ def _text(name: str, data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise Malformed(f"the field {name[:60]!r} is not UTF-8 text") from error
-
-
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work unless the client hangs up first; then it is cancelled.
-
-    The body must have been read: what `receive` tells next is that the client has gone.
-
-    Raises:
-        ClientGone: The client hung up.
-    """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_until_gone(receive))
-    gone.add_done_callback(lambda _: task.cancel())
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if gone.done():
-            raise ClientGone("the client hung up before its answer was ready") from None
-        raise
-    finally:
-        gone.cancel()
-
-
-async def _until_gone(receive: Callable[[], Awaitable[Message]]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

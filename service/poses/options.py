@@ -1,75 +1,157 @@
-"""What a request may ask for: the same names and the same rules in a query, a form and a JSON body."""
+"""What a request may ask for: one model for the query, the form, the JSON body, the command line and OpenAPI."""
 
 import json
 import math
 import re
 import reprlib
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
 from models.spec.crop import Box
 from service.errors import BadOption
-from service.poses.refine import LOOKS
-
-NAMES: Final = ("boxes", "heatmaps", "flip", "refine")
-"""The options of `POST /pose`."""
+from service.poses.refine import REFINEMENTS
 
 LARGEST_BOX_PX: Final = 1e9
-"""Longest side of a box, in photo pixels: beyond every photo, and well within what arithmetic keeps exact."""
+"""Farthest corner and longest side of a box, in photo pixels: beyond every photo, and exact in arithmetic."""
 
 _LONGEST_TEXT: Final = 64 * 1024
 """Characters of an option's text: more than any allowed number of boxes needs, and parsed in no time."""
 
 # Possessive: digits once passed are never tried again, or a letter behind n of them would cost n * n steps.
-_NUMBER: Final = re.compile(r"\s*+[+-]?(\d++(\.\d*+)?|\.\d++)([eE][+-]?\d++)?\s*+", re.ASCII)
+_NUMBER: Final = re.compile(r"\s*+[+-]?(\d{1,9}+(\.\d{0,30}+)?|\.\d{1,30}+)([eE]-\d{1,2})?\s*+", re.ASCII)
+_FLAGS: Final = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 _SIDES: Final = ("x", "y", "width", "height")
 
+_NUMBER_TEXT: Final = r"^\s*[+-]?(\d{1,9}(\.\d{0,30})?|\.\d{1,30})([eE]-\d{1,2})?\s*$"
+_LENGTH_TEXT: Final = r"^\s*\+?(?=[0.]*[1-9])(\d{1,9}(\.\d{0,30})?|\.\d{1,30})([eE]-\d{1,2})?\s*$"
+_PLACE: Final = {
+    "anyOf": [
+        {"type": "number", "minimum": -LARGEST_BOX_PX, "maximum": LARGEST_BOX_PX},
+        {"type": "string", "pattern": _NUMBER_TEXT},
+    ]
+}
+_LENGTH: Final = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST_BOX_PX},
+        {"type": "string", "pattern": _LENGTH_TEXT},
+    ]
+}
+BOX_SCHEMA: Final = {
+    "type": "array",
+    "prefixItems": [_PLACE, _PLACE, _LENGTH, _LENGTH],
+    "items": False,
+    "minItems": 4,
+    "description": "x, y, width, height in photo pixels",
+    "examples": [[60, 10, 300, 500]],
+}
+"""JSON schema of a box in a list."""
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a request asks for.
+_BOXES_SCHEMA: Final = {
+    "anyOf": [
+        {"type": "array", "items": BOX_SCHEMA, "minItems": 1},
+        {"type": "string", "description": "`x,y,width,height`, several separated by `;`, or a JSON list"},
+    ]
+}
+_FLAG_SCHEMA: Final = {"anyOf": [{"type": "boolean"}, {"enum": [*_FLAGS, 1, 0]}]}
 
-    Attributes:
-        boxes: People's boxes in photo pixels; none means the whole photo.
-        heatmaps: Whether the answer carries the heatmaps.
-        flip: Whether each crop's mirror image is looked at too, and both heatmaps averaged.
-        refine: Whether a first pass finds the crops that closer ones look at, and without boxes one from a distance.
+
+def _read_flag(value: Any, info: ValidationInfo) -> bool | None:
+    """A boolean, 1 or 0, or one of the words for them.
+
+    Raises:
+        BadOption: It is none of these.
     """
+    if isinstance(value, bool):
+        return value
+    found = _FLAGS.get(str(value)) if isinstance(value, int | str) else None
+    if found is None:
+        raise BadOption(f"the option {info.field_name} is {_quoted(value)}; it must be true or false")
+    return found
 
-    boxes: tuple[Box, ...] = ()
-    heatmaps: bool = False
-    flip: bool = False
-    refine: bool = False
+
+def _read_boxes(value: Any, info: ValidationInfo) -> tuple[Box, ...]:
+    """Boxes from a list of `[x, y, width, height]`, from JSON text of one, or from `x,y,w,h;x,y,w,h`.
+
+    Raises:
+        BadOption: A box is not four finite numbers or has no area; there are none or too many; or all are fractions.
+    """
+    rows = _rows_of_text(value) if isinstance(value, str) else value
+    if not isinstance(rows, list | tuple):
+        raise BadOption(f"the option boxes is {_quoted(value)}; it must be a list of [x, y, width, height]")
+    if not rows:
+        raise BadOption("the option boxes is empty; leave it out to use the whole photo")
+    most = (info.context or {}).get("max_boxes", math.inf)
+    if len(rows) > most:
+        raise BadOption(f"the request has {len(rows)} boxes; the limit is {most}")
+    boxes = tuple(_box(index, row) for index, row in enumerate(rows))
+    if all(box.x >= 0 and box.y >= 0 and box.x + box.width <= 1 and box.y + box.height <= 1 for box in boxes):
+        raise BadOption("all boxes lie within 0 to 1; they must be in photo pixels, not in fractions of the photo")
+    return boxes
+
+
+Flag = Annotated[bool, PlainValidator(_read_flag), WithJsonSchema(_FLAG_SCHEMA)]
+Boxes = Annotated[tuple[Box, ...], PlainValidator(_read_boxes), WithJsonSchema(_BOXES_SCHEMA)]
+
+
+class Options(BaseModel):
+    """What a request asks for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    boxes: Boxes = Field(
+        default=(),
+        description="A tight box around each person, in photo pixels; each must overlap the photo. Left out: the "
+        "whole photo.",
+    )
+    heatmaps: Flag = Field(default=False, description="Whether the answer carries the heatmaps.")
+    flip: Flag = Field(
+        default=False,
+        description="Whether each crop's mirror image is computed too, and both heatmaps averaged: twice the work.",
+    )
+    refine: Flag | None = Field(
+        default=None,
+        description="Whether a first pass finds the crops of up to two closer ones, and without boxes of one that is "
+        "zoomed out, for photos that end above somebody's feet. Left out: only without boxes.",
+    )
+
+    @property
+    def refines(self) -> bool:
+        """Whether closer passes follow the first: as asked, else where there are no boxes."""
+        return not self.boxes if self.refine is None else self.refine
+
+    @property
+    def zooms_out(self) -> bool:
+        """Whether the last pass is over a square much larger than the photo: a box says where a body ends."""
+        return self.refines and not self.boxes
+
+    @property
+    def passes(self) -> int:
+        """How many passes there are, one after the other, at most."""
+        return 1 + len(REFINEMENTS) * self.refines + self.zooms_out
 
     @property
     def images(self) -> int:
-        """How many images the network is given for a photo, at most."""
-        return max(1, len(self.boxes)) * (1 + self.flip) * self.looks
-
-    @property
-    def looks(self) -> int:
-        """How many looks at a photo there are, one after the other, at most."""
-        return 1 + len(LOOKS) * self.refine + self.from_a_distance
-
-    @property
-    def from_a_distance(self) -> bool:
-        """Whether the last look is at a square much larger than the photo: a box tells where a body ends."""
-        return self.refine and not self.boxes
+        """How many images the network computes for a photo, at most."""
+        return max(1, len(self.boxes)) * (1 + self.flip) * self.passes
 
 
-def parse_options(given: Iterable[tuple[str, Any]], max_boxes: int) -> Options:
+NAMES: Final = tuple(Options.model_fields)
+"""The options of `POST /pose`."""
+
+
+def parse_options(pairs: Iterable[tuple[str, Any]], max_boxes: int) -> Options:
     """Read options from name-value pairs, in the order of query, then body.
 
     Values are text (a query or a form) or what JSON holds, where null counts as left out. An option may be given once
-    only, wherever it stands.
-    Without boxes, `refine` is on unless it is turned off.
+    only, in any of the places.
 
     Raises:
         BadOption: An option is unknown, is given twice, or has a value out of range.
     """
     values: dict[str, Any] = {}
-    for name, value in given:
+    for name, value in pairs:
         if name not in NAMES:
             raise BadOption(f"the option {_quoted(name)} is unknown; the options are {', '.join(NAMES)}")
         if isinstance(value, str) and len(value) > _LONGEST_TEXT:
@@ -79,38 +161,7 @@ def parse_options(given: Iterable[tuple[str, Any]], max_boxes: int) -> Options:
         if name in values:
             raise BadOption(f"the option {name} is given twice; give it once, in the query or in the body")
         values[name] = value
-    flags = {name: parse_flag(name, value) for name, value in values.items() if name != "boxes"}
-    boxes = parse_boxes(values["boxes"], max_boxes) if "boxes" in values else ()
-    return Options(boxes, **{"refine": not boxes, **flags})
-
-
-def parse_flag(name: str, value: Any) -> bool:
-    """A boolean, or the words `true` and `false`.
-
-    Raises:
-        BadOption: It is neither.
-    """
-    if isinstance(value, bool):
-        return value
-    if value in ("true", "false"):
-        return bool(value == "true")
-    raise BadOption(f"the option {name} is {_quoted(value)}; it must be true or false")
-
-
-def parse_boxes(value: Any, max_boxes: int) -> tuple[Box, ...]:
-    """Boxes from a list of `[x, y, width, height]`, from JSON text of one, or from `x,y,w,h;x,y,w,h`.
-
-    Raises:
-        BadOption: A box is not four finite numbers, or has no area, or there are none or too many.
-    """
-    rows = _rows_of_text(value) if isinstance(value, str) else value
-    if not isinstance(rows, list):
-        raise BadOption(f"the option boxes is {_quoted(value)}; it must be a list of [x, y, width, height]")
-    if not rows:
-        raise BadOption("the option boxes is empty; leave it out to use the whole photo")
-    if len(rows) > max_boxes:
-        raise BadOption(f"the request has {len(rows)} boxes; the limit is {max_boxes}")
-    return tuple(_box(index, row) for index, row in enumerate(rows))
+    return Options.model_validate(values, context={"max_boxes": max_boxes})
 
 
 def _rows_of_text(text: str) -> Any:
@@ -123,14 +174,14 @@ def _rows_of_text(text: str) -> Any:
 
 
 def _box(index: int, row: Any) -> Box:
+    if isinstance(row, Box):
+        return row
     if not isinstance(row, list) or len(row) != len(_SIDES):
         raise BadOption(f"box {index} is {_quoted(row)}; it must be four numbers: x, y, width, height")
     x, y, width, height = (_number(index, side, value) for side, value in zip(_SIDES, row, strict=True))
     for side, length in (("width", width), ("height", height)):
         if length <= 0:
             raise BadOption(f"box {index} has {side} {length:g}; it must be greater than 0")
-        if length > LARGEST_BOX_PX:
-            raise BadOption(f"box {index} has {side} {length:g}; the limit is {LARGEST_BOX_PX:g} photo pixels")
     return Box(x, y, width, height)
 
 
@@ -138,6 +189,8 @@ def _number(index: int, side: str, value: Any) -> float:
     number = _to_float(value)
     if not math.isfinite(number):
         raise BadOption(f"box {index} has {side} {_quoted(value)}; it must be a finite number")
+    if abs(number) > LARGEST_BOX_PX:
+        raise BadOption(f"box {index} has {side} {number:g}; the limit is {LARGEST_BOX_PX:g} photo pixels")
     return number
 
 

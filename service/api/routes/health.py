@@ -4,13 +4,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from service.api.lifecycle import Runtime
+from service.api.openapi import refusals
 from service.errors import NotReady
 
 router = APIRouter(prefix="/healthz", tags=["health"])
 
 
 @router.head("/live", include_in_schema=False)
-@router.get("/live", summary="Is the process worth keeping?", responses={503: {"description": "Restart it."}})
+@router.get("/live", summary="Is the process worth keeping?", responses=refusals({503: "Restart it."}))
 async def live(request: Request) -> Response:
     """200 while the engine works; 503 when a thread of it has died or hangs, or the network fails on every photo."""
     runtime: Runtime = request.app.state.runtime
@@ -22,7 +23,7 @@ async def live(request: Request) -> Response:
 
 
 @router.head("/ready", include_in_schema=False)
-@router.get("/ready", summary="Should requests be sent here?", responses={503: {"description": "Not now."}})
+@router.get("/ready", summary="Should requests be sent here?", responses=refusals({503: "Not now."}))
 async def ready(request: Request) -> Response:
     """200 once a photo has gone the whole way at start; 503 before, while stopping, and when the engine is dead.
 

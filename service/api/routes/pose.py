@@ -11,22 +11,15 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from service.api.lifecycle import Runtime
-from service.api.payload import copies, parse_body, read_body, while_connected
-from service.errors import MEDIA_TYPE, NotReady
-from service.formats.native import PoseAnswer, PoseRequest, Problem, answer
-from service.poses.estimator import Estimate, Estimator
+from service.api.openapi import REQUEST_ID, query_parameters, refusals, request_body
+from service.api.payload import copies, parse_body
+from service.api.upload import read_body, while_connected
+from service.errors import NotReady
+from service.formats.native import PoseAnswer, answer
+from service.inference.engine import EngineInfo
+from service.metrics import Metrics
 from service.poses.options import Options, parse_options
-
-_BOXES: Final = "People's boxes, `x,y,width,height` in photo pixels, separated by `;`. Left out: the whole photo."
-_HEATMAPS: Final = "Whether the answer carries the heatmaps."
-_FLIP: Final = (
-    "Look at each crop's mirror image too and average both: twice the work, and with this model hardly more accurate."
-)
-_REFINE: Final = (
-    "Find the person in a first pass, then look closer, up to twice; without boxes also once from a distance, for "
-    "photos that end above somebody's feet. On by default without boxes, off with them."
-)
-_FILE: Final = {"type": "string", "format": "binary"}
+from service.poses.people import Poses
 
 _REFUSALS: Final = {
     400: "The body is empty, truncated or malformed.",
@@ -39,53 +32,7 @@ _REFUSALS: Final = {
     503: "Not ready, or the deadline passed.",
 }
 
-_HEADERS: Final = {
-    "X-Request-ID": {
-        "description": "The request's own id if it sent one, else a new one.",
-        "schema": {"type": "string"},
-    },
-    "Server-Timing": {"description": "Milliseconds of each stage.", "schema": {"type": "string"}},
-}
-
-
-def _describe_refusal(status: int, description: str) -> dict[str, Any]:
-    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
-    headers: dict[str, Any] = {"X-Request-ID": _HEADERS["X-Request-ID"]}
-    if status == 429:
-        headers["Retry-After"] = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
-    return {"description": description, "content": content, "headers": headers}
-
-
-_OPENAPI: Final = {
-    "parameters": [
-        {"name": "boxes", "in": "query", "description": _BOXES, "schema": {"type": "string"}},
-        {"name": "heatmaps", "in": "query", "description": _HEATMAPS, "schema": {"type": "boolean", "default": False}},
-        {"name": "flip", "in": "query", "description": _FLIP, "schema": {"type": "boolean", "default": False}},
-        {"name": "refine", "in": "query", "description": _REFINE, "schema": {"type": "boolean"}},
-    ],
-    "requestBody": {
-        "required": True,
-        "description": "The photo; its bytes decide the format: JPEG, PNG, WebP, GIF, TIFF or BMP.",
-        "content": {
-            "image/*": {"schema": _FILE},
-            "application/octet-stream": {"schema": _FILE},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {
-                        "image": _FILE,
-                        "boxes": {"type": "string", "description": f"{_BOXES} Or JSON: `[[x, y, width, height]]`."},
-                        "heatmaps": {"type": "boolean", "description": _HEATMAPS},
-                        "flip": {"type": "boolean", "description": _FLIP},
-                        "refine": {"type": "boolean", "description": _REFINE},
-                    },
-                }
-            },
-            "application/json": {"schema": PoseRequest.model_json_schema()},
-        },
-    },
-}
+_TIMING: Final = {"Server-Timing": {"description": "Milliseconds of each stage.", "schema": {"type": "string"}}}
 
 
 class _DirectRoute(APIRoute):
@@ -103,10 +50,10 @@ router = APIRouter(tags=["pose"], route_class=_DirectRoute)
     summary="Joints of the people in a photo",
     response_model=PoseAnswer,
     responses={
-        200: {"description": "The people, in the order of the boxes.", "headers": _HEADERS},
-        **{status: _describe_refusal(status, told) for status, told in _REFUSALS.items()},
+        200: {"description": "The people, in the order of the boxes.", "headers": {**REQUEST_ID, **_TIMING}},
+        **refusals(_REFUSALS),
     },
-    openapi_extra=_OPENAPI,
+    openapi_extra={"parameters": query_parameters(), "requestBody": request_body()},
 )
 async def pose(request: Request) -> Response:
     """Find 16 joints for each box, or for the whole photo without boxes.
@@ -119,13 +66,13 @@ async def pose(request: Request) -> Response:
     if estimator is None:
         raise NotReady("the service is still starting")
     estimator.admission.check()  # of a photo that nobody could answer, nothing is read
-    with runtime.bodies.hold() as take:
+    with runtime.uploads.hold() as take:
         photo, options = await _read(request, runtime, take)
-        estimate = await while_connected(request.receive, estimator.estimate(photo, options))
-    response, size = _encode(estimate, estimator, runtime), len(photo)
+        poses = await while_connected(request.receive, estimator.estimate(photo, options))
+    response, size = _encode(poses, estimator.estimator.info, runtime.metrics), len(photo)
 
     async def record() -> None:  # async, since starlette gives plain functions a thread
-        estimator.record(size, estimate)
+        _record(size, poses, runtime.metrics)
 
     response.background = BackgroundTask(record)  # runs when the answer is on its way
     return response
@@ -144,11 +91,23 @@ async def _read(request: Request, runtime: Runtime, take: Callable[[int], None])
     return body.photo, options
 
 
-def _encode(estimate: Estimate, estimator: Estimator, runtime: Runtime) -> Response:
+def _encode(poses: Poses, info: EngineInfo, metrics: Metrics) -> Response:
     start = time.perf_counter()
-    content = to_json(answer(estimate, estimator.info), inf_nan_mode="null")
-    runtime.metrics.observe_stage("encode", time.perf_counter() - start)
-    return Response(content, media_type="application/json", headers={"Server-Timing": server_timing(estimate.timing)})
+    content = to_json(answer(poses, info))
+    metrics.observe_stage("encode", time.perf_counter() - start)
+    return Response(content, media_type="application/json", headers={"Server-Timing": server_timing(poses.timing)})
+
+
+def _record(size: int, poses: Poses, metrics: Metrics) -> None:
+    """Put the poses of a photo's file of `size` bytes into the metrics; takes no part in answering."""
+    for stage, seconds in poses.timing.items():
+        if stage != "total":
+            metrics.observe_stage(stage, seconds)
+    metrics.image_bytes.observe(size)
+    metrics.image_pixels.observe(poses.width * poses.height)
+    metrics.people.inc(len(poses.people))
+    for person in poses.people:
+        metrics.observe_joints(person.std[:, 0], person.confidence)
 
 
 def server_timing(timing: Mapping[str, float]) -> str:

@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from service.api.lifecycle import Runtime
 from service.api.negotiation import negotiate
-from service.errors import MEDIA_TYPE, NotAcceptable
-from service.formats.native import Problem
+from service.api.openapi import refusals
+from service.errors import NotAcceptable
 from service.report.formats import as_html, as_json, as_text
 from service.report.table4 import Report
 
@@ -33,10 +33,7 @@ _REFUSALS: Final = {406: "No format that the client accepts.", 503: "Still start
     response_model=Report,
     responses={
         200: {"description": "In the format that `Accept` prefers.", "content": {kind: {} for kind in _FORMATS}},
-        **{
-            status: {"description": told, "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
-            for status, told in _REFUSALS.items()
-        },
+        **refusals(_REFUSALS),
     },
 )
 async def report(request: Request) -> Response:

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.spec.crop import Crop, CropRule
 from service.api.app import create_app
-from service.photos.crops import prepare
+from service.api.upload import UploadBudget
+from service.photos.crops import KeptPhotos, PhotoSource
 from service.poses import options
-from service.poses.admission import Admission, Bodies
-from service.poses.estimator import STAGES_TOLD
+from service.poses.admission import Admission
+from service.poses.people import STAGES
 from service.settings import Settings
 from tests.support.client import Client, serving
-from tests.support.standin import StandIn, estimate, wait_until
+from tests.support.standin import StandIn, compute, wait_until
 
 BOX = [60.0, 10.0, 300.0, 500.0]
 
@@ -43,15 +45,16 @@ def test_the_answer_is_what_the_design_says(client: Client, astronaut: bytes) ->
     assert first["crop"] == {"x": -102.5, "y": -52.5, "side": 625}
     assert [joint["name"] for joint in first["joints"]][0::15] == ["right_ankle", "left_wrist"]
     assert set(first["joints"][0]) == {"name", "x", "y", "confidence", "std"}
-    assert list(document["timing"]) == list(STAGES_TOLD)
+    assert list(document["timing"]) == list(STAGES)
 
 
 def test_heatmaps_are_little_endian_float16_in_c_order(client: Client, astronaut: bytes) -> None:
     heatmaps = client.post("/pose?heatmaps=true&refine=false", content=astronaut).json()["people"][0]["heatmaps"]
     assert (heatmaps["shape"], heatmaps["dtype"]) == ([16, 28, 28], "float16")
     found = np.frombuffer(base64.b64decode(heatmaps["data"]), "<f2").reshape(heatmaps["shape"])
-    wanted = estimate(prepare(astronaut, (), 10**6).pixels).heatmaps[0]
-    np.testing.assert_array_equal(found, wanted.astype(np.float16))
+    source = PhotoSource(astronaut, CropRule(), 10**6, KeptPhotos(1e9))
+    expected = compute(source.cut([Crop.whole(512, 512)])[0])["heatmaps"][0]
+    np.testing.assert_array_equal(found, expected.astype(np.float16))
     assert "heatmaps" not in client.post("/pose", content=astronaut).json()["people"][0]
 
 
@@ -75,7 +78,7 @@ def test_all_three_bodies_give_the_same_people(client: Client, astronaut: bytes)
         ("boxes=" + ";".join(["0,0,5,5"] * 1000), 422, "bad_option", "has 1000 boxes; the limit is 64"),
         ("format=png", 422, "bad_option", "the option 'format' is unknown"),
         ("flip=maybe", 422, "bad_option", "flip is 'maybe'"),
-        ("heatmaps=1", 422, "bad_option", "must be true or false"),
+        ("heatmaps=2", 422, "bad_option", "must be true or false"),
     ],
 )
 def test_a_bad_option_is_refused_and_the_next_request_served(
@@ -197,7 +200,7 @@ def test_more_than_could_ever_be_answered_in_time_is_the_clients_fault(client: C
 def test_more_bytes_than_the_memory_holds_are_refused_while_others_are_under_way(
     client: Client, engine: StandIn, astronaut: bytes
 ) -> None:
-    client.app.state.runtime.bodies = Bodies(1.5 * len(astronaut))
+    client.app.state.runtime.uploads = UploadBudget(1.5 * len(astronaut))
     engine.batches.clear()
     engine.gate.clear()
     with ThreadPoolExecutor() as pool:
@@ -214,7 +217,7 @@ def test_what_is_parsed_counts_with_the_photo_that_is_found_in_it(
     client: Client, engine: StandIn, astronaut: bytes
 ) -> None:
     body = json.dumps({"image": base64.b64encode(astronaut).decode()}).encode()
-    client.app.state.runtime.bodies = Bodies(2.5 * len(body))
+    client.app.state.runtime.uploads = UploadBudget(2.5 * len(body))
     engine.batches.clear()
     engine.gate.clear()
     with ThreadPoolExecutor() as pool:

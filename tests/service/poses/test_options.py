@@ -10,14 +10,14 @@ from models.spec.crop import Box
 from service.errors import BadOption
 from service.poses.options import LARGEST_BOX_PX, Options, parse_options
 
-corners = st.floats(-1e308, 1e308)
-lengths = st.floats(1e-300, LARGEST_BOX_PX)
+corners = st.floats(-LARGEST_BOX_PX / 2, LARGEST_BOX_PX / 2).filter(lambda x: abs(x) >= 1e-10 or x == 0)
+lengths = st.floats(1.5, LARGEST_BOX_PX / 2)
 rows = st.lists(st.tuples(corners, corners, lengths, lengths), min_size=1, max_size=8)
 
 
 @given(rows)
 def test_all_three_spellings_of_boxes_are_the_same(numbers: list[tuple[float, ...]]) -> None:
-    wanted = Options(tuple(Box(*row) for row in numbers))
+    wanted = Options(boxes=tuple(Box(*row) for row in numbers))
     lists = [list(row) for row in numbers]
     query = ";".join(",".join(map(repr, row)) for row in numbers)
     for value in (lists, json.dumps(lists), query):
@@ -46,8 +46,10 @@ def test_any_value_is_read_or_refused(name: str, value: Any) -> None:
     [
         ([("mode", "true")], "the option 'mode' is unknown; the options are boxes, heatmaps, flip, refine"),
         ([("boxes", "0,0,1,1"), ("boxes", [[0, 0, 1, 1]])], "the option boxes is given twice"),
-        ([("heatmaps", "True")], "the option heatmaps is 'True'; it must be true or false"),
-        ([("heatmaps", 1)], "the option heatmaps is 1; it must be true or false"),
+        ([("heatmaps", "yes")], "the option heatmaps is 'yes'; it must be true or false"),
+        ([("heatmaps", 2)], "the option heatmaps is 2; it must be true or false"),
+        ([("boxes", "0,0,1,1;0.2,.3,.5,.5")], "they must be in photo pixels, not in fractions of the photo"),
+        ([("boxes", [[2e9, 0, 1, 1]])], "box 0 has x 2e+09; the limit is 1e+09 photo pixels"),
         ([("boxes", "")], "the option boxes is empty"),
         ([("boxes", [])], "the option boxes is empty"),
         ([("boxes", {"x": 1})], "it must be a list"),
@@ -74,13 +76,23 @@ def test_a_refusal_names_the_option_the_value_and_the_limit(
 
 
 def test_refine_is_on_without_boxes_only_and_can_be_said() -> None:
-    assert parse_options([], 64).refine
-    assert not parse_options([("boxes", "0,0,1,1")], 64).refine
-    assert not parse_options([("refine", "false")], 64).refine
-    assert parse_options([("boxes", "0,0,1,1"), ("refine", True)], 64).refine
+    assert parse_options([], 64).refines
+    assert not parse_options([("boxes", "0,0,9,9")], 64).refines
+    assert not parse_options([("refine", "false")], 64).refines
+    assert parse_options([("boxes", "0,0,9,9"), ("refine", True)], 64).refines
 
 
-def test_images_count_every_look() -> None:
+@pytest.mark.parametrize("value", [True, "true", "True", "1", 1])
+def test_flags_are_read_as_clients_write_them(value: Any) -> None:
+    assert parse_options([("flip", value)], 64).flip
+
+
+def test_numbers_are_read_as_text_too() -> None:
+    expected = Options(boxes=(Box(0, 1e-5, 9, 9.5),))
+    assert parse_options([("boxes", [["0", "1e-05", " 9 ", "9.5"]])], 64) == expected
+
+
+def test_images_count_every_pass() -> None:
     boxes = "0,0,1,1;1,1,2,2"
     assert parse_options([("boxes", boxes)], 64).images == 2
     assert parse_options([("boxes", boxes), ("flip", "true")], 64).images == 4
