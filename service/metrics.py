@@ -21,7 +21,6 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from service.errors import KINDS
-from service.inference.engine import EngineInfo
 
 _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _BYTES: Final = tuple(2.0**exponent for exponent in range(12, 26))
@@ -129,14 +128,14 @@ class Metrics:
     def _histogram(self, name: str, help_text: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(name, help_text, labels, buckets=bounds, registry=self.registry)
 
-    def describe_model(self, info: EngineInfo) -> None:
-        """Publish the model's name and its accuracy."""
-        self.model_info.labels(info.name, info.version, info.provider, info.precision).set(1)
-        self.provider_as_asked.set(info.as_asked)
-        accuracy = info.contract.accuracy
-        total = accuracy.get("total")
-        pckh = float(total) if isinstance(total, int | float) else math.nan
-        self.model_pckh.labels(str(accuracy.get("dataset", ""))).set(pckh)
+    def describe_model(self, name: str, version: str, provider: str, precision: str, as_asked: bool) -> None:
+        """Publish what computes, and whether the provider is the one asked for."""
+        self.model_info.labels(name, version, provider, precision).set(1)
+        self.provider_as_asked.set(as_asked)
+
+    def describe_accuracy(self, dataset: str, pckh: float | None) -> None:
+        """Publish the model's PCKh in percent, as its file states it."""
+        self.model_pckh.labels(dataset).set(math.nan if pckh is None else pckh)
 
     def watch(self, gauges: dict[Gauge, Callable[[], float]]) -> None:
         """Read these gauges from the service's own state at every scrape."""

@@ -1,4 +1,4 @@
-"""One onnxruntime session: which file, on which provider, in which precision. Knows what each provider must be told.
+"""One onnxruntime session: which file, on which provider, in which precision.
 
 The fastest plan that the installed runtime, the processor and the model's files allow is tried first. What was asked
 for by name is used or is an error: onnxruntime alone would fall back without a word.
@@ -7,12 +7,13 @@ for by name is used or is an error: onnxruntime alone would fall back without a 
 import importlib.metadata
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from models.spec.contract import VARIANTS, Contract, ContractError, read_metadata, variant
+from models.spec.contract import VARIANTS, Contract, variant
+from models.spec.metadata import ContractError, read_metadata
 from service.errors import StartupError
 from service.host import has_native_bf16
 from service.settings import Settings
@@ -22,25 +23,75 @@ _log = logging.getLogger(__name__)
 RUNTIMES: Final = ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu")
 """Distributions that share the import package `onnxruntime`: exactly one may be installed."""
 
-PROVIDERS: Final = {
-    "cuda": "CUDAExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
-"""onnxruntime's names. `auto` tries the first three, in this order; TensorRT is slow to start and must be named."""
 
-_PRECISIONS: Final = {  # of each provider, fastest first
-    "cuda": ("fp16", "fp32"),
-    "openvino": ("int8", "bf16", "fp32"),
-    "cpu": ("int8", "fp32"),
-    "tensorrt": ("fp16", "fp32"),
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An execution provider of onnxruntime, and all that is to be known of it.
+
+    Attributes:
+        name: Ours.
+        long_name: onnxruntime's.
+        precisions: Those that it computes in, the fastest first.
+        options: What it must be told, from precision, threads and streams.
+        on_gpu: Whether it computes on a GPU.
+        automatic: Whether `auto` tries it; TensorRT is slow to start and must be named.
+    """
+
+    name: str
+    long_name: str
+    precisions: tuple[str, ...]
+    options: Callable[[str, int, int], dict[str, str]]
+    on_gpu: bool = False
+    automatic: bool = True
+
+
+def _openvino_options(precision: str, threads: int, streams: int) -> dict[str, str]:
+    """OpenVINO computes in float32 unless told otherwise, and takes `load_config` as JSON text only.
+
+    It leaves the work to the CPU provider without a word when it dislikes an option.
+    """
+    hints = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+    }
+    return {"device_type": "CPU", "load_config": json.dumps({"CPU": hints})}
+
+
+def _cuda_options(precision: str, threads: int, streams: int) -> dict[str, str]:
+    """CUDA's default, an exhaustive search, makes a start 0.6 s longer and nothing faster."""
+    del precision, threads, streams
+    return {"cudnn_conv_algo_search": "HEURISTIC"}
+
+
+def _tensorrt_options(precision: str, threads: int, streams: int) -> dict[str, str]:
+    """TensorRT rounds to float16 only where it is allowed to."""
+    del threads, streams
+    return {"trt_fp16_enable": str(precision == "fp16")}
+
+
+def _no_options(precision: str, threads: int, streams: int) -> dict[str, str]:
+    del precision, threads, streams
+    return {}
+
+
+PROVIDERS: Final = {
+    provider.name: provider
+    for provider in (
+        Provider("cuda", "CUDAExecutionProvider", ("fp16", "fp32"), _cuda_options, on_gpu=True),
+        Provider("openvino", "OpenVINOExecutionProvider", ("int8", "bf16", "fp32"), _openvino_options),
+        Provider("cpu", "CPUExecutionProvider", ("int8", "fp32"), _no_options),
+        Provider(
+            "tensorrt", "TensorrtExecutionProvider", ("fp16", "fp32"), _tensorrt_options, on_gpu=True, automatic=False
+        ),
+    )
 }
+"""All providers by name, in the order in which `auto` tries them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A provider, a precision, and the file that goes with it.
+    """A provider by name, a precision, and the file that goes with it.
 
     Attributes:
         as_asked: Whether the provider is the one asked for, which for `auto` is the best installed.
@@ -70,7 +121,8 @@ def open_session(settings: Settings, threads: int) -> tuple[Plan, Any]:
             )
     import onnxruntime as ort  # noqa: PLC0415 - half a second, and `predict --help` needs none of it
 
-    installed = [name for name, long_name in PROVIDERS.items() if long_name in ort.get_available_providers()]
+    available = ort.get_available_providers()
+    installed = [name for name, provider in PROVIDERS.items() if provider.long_name in available]
     if settings.provider not in ("auto", *installed):
         raise StartupError(
             f"the provider {settings.provider} is not in the installed runtime, which has {', '.join(installed)}"
@@ -80,7 +132,7 @@ def open_session(settings: Settings, threads: int) -> tuple[Plan, Any]:
     for plan in plans:
         session = _make_session(ort, plan, threads)
         taken = session.get_providers()[0]
-        if taken == PROVIDERS[plan.provider]:
+        if taken == PROVIDERS[plan.provider].long_name:
             return replace(plan, as_asked=plan.provider == plans[0].provider), session
         _log.warning("onnxruntime replaced the provider %s by %s", plan.provider, taken)
     if taken != "none":
@@ -100,7 +152,7 @@ def open_another(plan: Plan, threads: int, streams: int = 1) -> Any:
     import onnxruntime as ort  # noqa: PLC0415 - as above
 
     session = _make_session(ort, plan, threads, streams)
-    if (taken := session.get_providers()[0]) != PROVIDERS[plan.provider]:
+    if (taken := session.get_providers()[0]) != PROVIDERS[plan.provider].long_name:
         raise StartupError(f"onnxruntime replaced the provider {plan.provider} by {taken} in another of its sessions")
     return session
 
@@ -129,9 +181,9 @@ def _is_installed(distribution: str) -> bool:
 
 def _plans(settings: Settings, installed: list[str]) -> Iterator[Plan]:
     """What may be tried, best first."""
-    automatic = [name for name in installed if name != "tensorrt"]
+    automatic = [name for name in installed if PROVIDERS[name].automatic]
     for provider in automatic if settings.provider == "auto" else [settings.provider]:
-        for precision in _PRECISIONS[provider]:
+        for precision in PROVIDERS[provider].precisions:
             file = variant(settings.model, precision)
             possible = file.is_file() and (precision != "bf16" or has_native_bf16())
             if possible and settings.precision in ("auto", precision):
@@ -182,7 +234,7 @@ def _no_plan(settings: Settings, installed: list[str]) -> str:
         return f"{asked} there is no file {file} beside the model"
     if settings.precision == "bf16" and not has_native_bf16():
         return f"{asked} this processor would emulate it, many times slower than fp32"
-    providers = [name for name, precisions in _PRECISIONS.items() if settings.precision in precisions]
+    providers = [name for name, provider in PROVIDERS.items() if settings.precision in provider.precisions]
     chosen = ", ".join(installed) if settings.provider == "auto" else settings.provider
     return f"{asked} only {', '.join(providers)} can compute in it, and the provider here is {chosen}"
 
@@ -191,36 +243,14 @@ def _make_session(ort: Any, plan: Plan, threads: int, streams: int = 1) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads - streams + 1  # of which each caller is one
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if plan.provider in ("cuda", "tensorrt") and hasattr(ort, "preload_dlls"):
+    if PROVIDERS[plan.provider].on_gpu and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     try:
-        provider = (PROVIDERS[plan.provider], provider_options(plan, threads, streams))
-        session = ort.InferenceSession(plan.file, options, providers=[provider])
+        provider = PROVIDERS[plan.provider]
+        chosen = (provider.long_name, provider.options(plan.precision, threads, streams))
+        session = ort.InferenceSession(plan.file, options, providers=[chosen])
     except Exception as error:  # onnxruntime raises classes of its own for each kind of broken file
         told = str(error).strip().splitlines()[0]
         raise StartupError(f"onnxruntime cannot load {plan.file} with the provider {plan.provider}: {told}") from error
     session.disable_fallback()
     return session
-
-
-def provider_options(plan: Plan, threads: int, streams: int = 1) -> dict[str, str]:
-    """Options of a provider.
-
-    OpenVINO computes in float32 unless told otherwise, takes `load_config` as JSON text only, and leaves the work to
-    the CPU provider without a word when it dislikes an option. CUDA's default, an exhaustive search, makes a start
-    0.6 s longer and nothing faster. TensorRT rounds to float16 only where it is allowed to.
-    """
-    match plan.provider:
-        case "openvino":
-            hints = {
-                "INFERENCE_PRECISION_HINT": "bf16" if plan.precision == "bf16" else "f32",
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": streams,
-            }
-            return {"device_type": "CPU", "load_config": json.dumps({"CPU": hints})}
-        case "cuda":
-            return {"cudnn_conv_algo_search": "HEURISTIC"}
-        case "tensorrt":
-            return {"trt_fp16_enable": str(plan.precision == "fp16")}
-        case _:
-            return {}

@@ -1,11 +1,9 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 
 from service.metrics import STAGES, Metrics
-from tests.support.standin import StandIn
 
 DESIGN = {
     "pose_requests_total",
@@ -61,7 +59,7 @@ def test_every_answer_that_alerts_count_is_there_before_the_first_request() -> N
 @pytest.mark.parametrize("as_asked", [True, False])
 def test_a_replaced_provider_is_told(as_asked: bool) -> None:
     metrics = Metrics()
-    metrics.describe_model(replace(StandIn().info, as_asked=as_asked))
+    metrics.describe_model("a", "1", "cpu", "fp32", as_asked)
     assert metrics.registry.get_sample_value("pose_provider_as_asked") == as_asked
 
 
@@ -94,6 +92,7 @@ def test_the_last_thousand_single_image_runs_are_kept_while_others_come() -> Non
 
 def test_the_model_is_named() -> None:
     metrics = Metrics()
-    metrics.describe_model(StandIn().info)
+    metrics.describe_model("stand-in", "1", "cpu", "fp32", as_asked=True)
+    metrics.describe_accuracy("MPII", 75.5)
     labels = {"name": "stand-in", "version": "1", "provider": "cpu", "precision": "fp32"}
     assert metrics.registry.get_sample_value("pose_model_info", labels) == 1

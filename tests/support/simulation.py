@@ -9,15 +9,19 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from service.backlog import Backlog
+import numpy as np
+
 from service.errors import DeadlineMissed, Overloaded
 from service.forecast import Throughput
+from service.inference.schedule import Batch, Lane, Request, Schedule
 from service.photos.decoders import RECUT, DecodeQueue, Job
 from service.photos.decoding import Cost
 from service.poses.admission import Admission
+from tests.support.standin import StandIn
 
 _RECUT_SECONDS = 0.002
 
@@ -58,15 +62,8 @@ class _Photo:
     answered: Callable[[int], None]
     latest: float = 0.0
     job: Job | None = None
+    request: Request | None = None
     is_done: bool = False
-
-
-@dataclass(eq=False)
-class _Image:
-    """A look at a photo in the network's queue."""
-
-    photo: _Photo
-    deadline: float
 
 
 class Simulation:
@@ -87,10 +84,12 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._throughput = Throughput(lambda: self.now)
-        self._images: Backlog[_Image] = Backlog(lambda _: self._throughput.seconds(1))
+        engine = StandIn((1,), machine.streams)
+        self._lane = Lane(engine, self._throughput, lambda together, seconds: None)
+        self._schedule = Schedule(machine.streams, lambda: self.now)
+        self._photos: dict[Request, _Photo] = {}
         self._decoding = DecodeQueue(machine.decoders, lambda: self.now)
         self._recutting = DecodeQueue(machine.decoders, lambda: self.now)
-        self._computing_now = 0
         self.door = Admission(
             lambda: self._throughput.images_per_second,
             deadline_seconds,
@@ -170,26 +169,29 @@ class Simulation:
         queue.finish(job, succeeded=True)
         photo = job.work()
         if not photo.is_done:
-            self._images.add(_Image(photo, photo.latest))
+            image = np.zeros((1, 1, 1, 3), np.uint8)
+            photo.request = Request(self._lane, image, frozenset(), photo.latest, Future(), self.now)
+            self._photos[photo.request] = photo
+            self._schedule.add(photo.request)
             self._compute()
         self._decode(queue)
 
     def _compute(self) -> None:
-        while self._computing_now < self.machine.streams:
-            while (late := self._images.pop_late(self.now)) is not None:
-                self._finish(late.photo, 503)
-            if not self._images:
+        while True:
+            while (late := self._schedule.pop_late()) is not None:
+                self._finish(self._photos.pop(late), 503)
+            batch = self._schedule.take()
+            if batch is None:
                 return
-            image = self._images.first
-            self._images.discard(image)
-            self._computing_now += 1
             began = self._throughput.begin()
-            mean = self.machine.streams / self.machine.images_per_second
-            self._after(mean, lambda image=image, began=began: self._computed(image.photo, began))
+            streams = self.machine.streams if batch.beside else 1
+            mean = streams / self.machine.images_per_second
+            self._after(mean, lambda batch=batch, began=began: self._computed(batch, began))
 
-    def _computed(self, photo: _Photo, began: float) -> None:
+    def _computed(self, batch: Batch, began: float) -> None:
         self._throughput.end(began, 1)
-        self._computing_now -= 1
+        self._schedule.finish(batch)
+        photo = self._photos.pop(batch.slices[0].request)
         if not photo.is_done:
             if photo.looks_left:
                 self._look(photo, RECUT)
@@ -207,6 +209,6 @@ class Simulation:
         if photo.job is not None:
             self._decoding.discard(photo.job)
             self._recutting.discard(photo.job)
-        for image in [image for image in self._images if image.photo is photo]:
-            self._images.discard(image)
+        if photo.request is not None and self._schedule.discard(photo.request):
+            self._photos.pop(photo.request, None)
         photo.answered(status)

@@ -2,34 +2,33 @@
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.engine import EngineInfo, Estimates
-from tests.support.contracts import make_contract
+from models.spec.contract import OUTPUTS
+from service.inference.engine import EngineInfo, Outputs
+from tests.support.contracts import make_spec
 
 CELLS = 28
 
 
-def estimate(images: NDArray[np.uint8], heatmaps: bool = True) -> Estimates:
+def compute(images: NDArray[np.uint8], wanted: Collection[str] = OUTPUTS) -> Outputs:
     """Coordinates are the mean colours of 16 strips of the crop, the heatmap its darkness."""
     strips = images.reshape(len(images), 16, 14, 224, 3).mean(axis=(2, 3)) / 127.5 - 1
     cells = 256.0 - images.reshape(len(images), CELLS, 8, CELLS, 8, 3).mean(axis=(2, 4, 5))
     maps = np.broadcast_to((cells / cells.sum((1, 2), keepdims=True))[:, None], (len(images), 16, CELLS, CELLS))
     covariance = np.broadcast_to(np.array([0.02, 0.01, 0.02]), (len(images), 16, 3))
-    columns = (strips[..., :2], covariance, (strips[..., 2] + 1) / 2, maps)
-    found = Estimates(*(np.ascontiguousarray(column, np.float32) for column in columns))
-    return found if heatmaps else replace(found, heatmaps=None)
+    columns = dict(zip(OUTPUTS, (strips[..., :2], covariance, (strips[..., 2] + 1) / 2, maps), strict=True))
+    return {name: np.ascontiguousarray(columns[name], np.float32) for name in wanted}
 
 
 class StandIn:
     """An engine that can be held up (`gate`), told to fail (`fails_on`), and asked what it was given (`batches`)."""
 
     def __init__(self, batch_sizes: tuple[int, ...] = (1, 2, 3, 4), streams: int = 1) -> None:
-        self.info = EngineInfo("stand-in", "1", "cpu", "fp32", 2, make_contract())
+        self.info = EngineInfo(make_spec(), "cpu", "fp32", 2)
         self.batch_sizes = batch_sizes
         self.streams = streams
         self.gate = threading.Event()
@@ -43,7 +42,7 @@ class StandIn:
     def warm_up(self) -> None:
         self.is_warm = True
 
-    def run(self, images: NDArray[np.uint8], heatmaps: bool = False, shared: bool = False) -> Estimates:
+    def run(self, images: NDArray[np.uint8], wanted: Collection[str], shared: bool = False) -> Outputs:
         assert shared or not self._under_way, "a run that is to have the whole engine has company"
         self._under_way.append(shared)
         assert all(self._under_way) or len(self._under_way) == 1, "there is a run beside one that has the whole engine"
@@ -53,7 +52,7 @@ class StandIn:
             assert self.gate.wait(20), "the test never opened the gate"
             if error := self.fails_on(images):
                 raise error
-            return estimate(images, heatmaps)
+            return compute(images, wanted)
         finally:
             self._under_way.pop()
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from models.spec.contract import SHIPPED_MODEL, variant
+from models.spec.contract import SHIPPED_MODEL, StatedAccuracy, variant
 from service.errors import StartupError
 from service.inference import providers as session
 from service.inference.providers import Plan, open_another, open_session
@@ -20,7 +20,7 @@ class FakeSession:
         self.provider = provider
 
     def get_providers(self) -> list[str]:
-        return [session.PROVIDERS[self.provider]]
+        return [session.PROVIDERS[self.provider].long_name]
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
             tried.append(plan)
             return FakeSession(uses[plan.provider])
 
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [session.PROVIDERS[name] for name in uses])
+        monkeypatch.setattr(
+            onnxruntime, "get_available_providers", lambda: [session.PROVIDERS[name].long_name for name in uses]
+        )
         monkeypatch.setattr(session, "has_native_bf16", lambda: native_bf16)
         monkeypatch.setattr(session, "_make_session", make)
         return tried
@@ -154,7 +156,7 @@ def test_a_file_of_other_weights_is_left_out_with_a_warning_or_refused_where_ask
 def test_files_of_the_same_weights_are_taken_without_a_word(
     installed: Any, model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    accuracy = {"metric": "PCKh@0.5", "total": 75.1}
+    accuracy = StatedAccuracy(total=75.1)
     write_model(variant(model, "int8"), make_contract(precision="int8", accuracy=accuracy))
     write_model(variant(model, "fp16"), make_contract(version="2"))  # of which a CPU takes no notice
     installed(openvino="openvino", cpu="cpu")
@@ -218,7 +220,7 @@ def test_there_must_be_exactly_one_runtime(
 
 @pytest.mark.parametrize(("precision", "hint"), [("bf16", "bf16"), ("fp32", "f32"), ("int8", "f32")])
 def test_openvino_is_told_its_precision_threads_and_streams_in_json_text(precision: str, hint: str) -> None:
-    options = session.provider_options(Plan("openvino", precision, Path("model.onnx")), 8, 4)
+    options = session.PROVIDERS["openvino"].options(precision, 8, 4)
     told = json.loads(options["load_config"])
     assert told == {"CPU": {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 8, "NUM_STREAMS": 4}}
 

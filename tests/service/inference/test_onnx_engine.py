@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.spec.contract import OUTPUTS, SHIPPED_MODEL
+from models.spec.contract import JOINT_OUTPUTS, OUTPUTS, SHIPPED_MODEL
 from service.errors import StartupError
 from service.host import Gpu
-from service.inference import engine
-from service.inference.engine import Estimates, OnnxEngine, buckets
+from service.inference import onnx_engine as engine_module
+from service.inference.engine import concatenate, rows
+from service.inference.onnx_engine import OnnxEngine, buckets
 from service.inference.providers import Plan
 from service.settings import Settings
 from tests.support.contracts import make_contract
-from tests.support.standin import estimate
+from tests.support.standin import compute
 
 
 class FakeTensor:
@@ -61,7 +62,7 @@ class FakeBinding:
         self.names.append(name)
 
     def copy_outputs_to_cpu(self) -> list[np.ndarray]:
-        return [getattr(estimate(self.images), name) for name in self.names]
+        return list(compute(self.images, self.names).values())
 
 
 class Sessions:
@@ -84,8 +85,8 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> Any:
     def opens(provider: str, metadata: dict[str, str] | None = None) -> Sessions:
         sessions = Sessions(make_contract().to_metadata() if metadata is None else metadata)
         plan = Plan(provider, "fp32", Path("model.onnx"))
-        monkeypatch.setattr(engine, "open_session", lambda _settings, _threads: (plan, sessions.whole))
-        monkeypatch.setattr(engine, "open_another", sessions.open_another)
+        monkeypatch.setattr(engine_module, "open_session", lambda _settings, _threads: (plan, sessions.whole))
+        monkeypatch.setattr(engine_module, "open_another", sessions.open_another)
         return sessions
 
     return opens
@@ -95,13 +96,13 @@ def test_buckets_are_powers_of_two_and_the_largest() -> None:
     assert [buckets(n) for n in (1, 2, 4, 6)] == [(1,), (1, 2), (1, 2, 4), (1, 2, 4, 6)]
 
 
-def test_estimates_are_cut_and_joined_by_rows() -> None:
+def test_outputs_are_cut_and_joined_by_rows() -> None:
     images = np.random.default_rng(0).integers(0, 255, (5, 224, 224, 3), np.uint8)
-    whole, without = estimate(images), estimate(images, heatmaps=False)
-    joined = Estimates.concatenate([whole[:2], whole[2:]])
-    assert len(whole[1:3]) == 2
-    np.testing.assert_array_equal(joined.heatmaps, whole.heatmaps)
-    assert Estimates.concatenate([whole[:2], without[2:]]).heatmaps is None
+    whole = compute(images)
+    joined = concatenate([rows(whole, slice(2)), rows(whole, slice(2, None))])
+    assert {len(values) for values in rows(whole, slice(1, 3)).values()} == {2}
+    for name in OUTPUTS:
+        np.testing.assert_array_equal(joined[name], whole[name])
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
@@ -111,8 +112,8 @@ def test_each_size_of_batch_has_a_session_of_its_own_on_a_gpu(opens: Any, provid
     onnx_engine.warm_up()
     for count in (1, 3, 6, 2):
         images = np.random.default_rng(count).integers(0, 255, (count, 224, 224, 3), np.uint8)
-        found = onnx_engine.run(images)
-        np.testing.assert_array_equal(found.coordinates, estimate(images).coordinates)
+        found = onnx_engine.run(images, JOINT_OUTPUTS)
+        np.testing.assert_array_equal(found["coordinates"], compute(images)["coordinates"])
     assert [session.sizes for session in (sessions.whole, *sessions.others)] == [[1, 1], [2, 2], [4, 4], [6, 6]]
 
 
@@ -129,20 +130,20 @@ def test_the_card_is_named_and_its_memory_counts_from_before_the_first_session(
     opens: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = iter([100.0, 900.0])
-    monkeypatch.setattr(engine, "first_gpu", lambda: Gpu("a card", lambda: next(used)))
+    monkeypatch.setattr(engine_module, "first_gpu", lambda: Gpu("a card", lambda: next(used)))
     opens("cuda")
     onnx_engine = OnnxEngine(Settings())
     assert (onnx_engine.info.gpu, onnx_engine.memory_bytes()) == ("a card", 800)
 
 
 def test_a_card_that_does_not_compute_is_not_named(opens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "first_gpu", lambda: Gpu("a card", lambda: 0.0))
+    monkeypatch.setattr(engine_module, "first_gpu", lambda: Gpu("a card", lambda: 0.0))
     opens("cpu")
     assert OnnxEngine(Settings()).info.gpu is None
 
 
 def test_memory_of_a_gpu_that_cannot_be_told_is_not_a_number(opens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "first_gpu", lambda: None)
+    monkeypatch.setattr(engine_module, "first_gpu", lambda: None)
     opens("cuda")
     assert math.isnan(OnnxEngine(Settings()).memory_bytes())
 
@@ -164,10 +165,10 @@ def test_a_shared_call_runs_in_a_stream_and_any_other_on_all_threads(opens: Any)
     onnx_engine = OnnxEngine(Settings(threads=2))
     onnx_engine.warm_up()
     images = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
-    onnx_engine.run(images)
-    found = onnx_engine.run(images[:1], shared=True)
+    onnx_engine.run(images, JOINT_OUTPUTS)
+    found = onnx_engine.run(images[:1], JOINT_OUTPUTS, shared=True)
     assert [session.sizes for session in (sessions.whole, *sessions.others)] == [[1, 3], [1, 1, 1]]
-    np.testing.assert_array_equal(found.coordinates, estimate(images[:1]).coordinates)
+    np.testing.assert_array_equal(found["coordinates"], compute(images[:1])["coordinates"])
 
 
 def test_the_cpu_reports_its_memory(opens: Any) -> None:
@@ -177,14 +178,13 @@ def test_the_cpu_reports_its_memory(opens: Any) -> None:
     assert onnx_engine.memory_bytes() > onnx_engine.session_bytes() >= 0
 
 
-def test_heatmaps_are_fetched_only_when_asked_for(opens: Any) -> None:
+def test_only_what_is_wanted_is_copied_out(opens: Any) -> None:
     session = opens("cuda").whole
     onnx_engine = OnnxEngine(Settings())
     images = np.zeros((1, 224, 224, 3), np.uint8)
-    assert onnx_engine.run(images).heatmaps is None
-    assert session.outputs == ["coordinates", "covariance", "confidence"]
-    maps = onnx_engine.run(images, heatmaps=True).heatmaps
-    assert maps is not None and maps.shape == (1, 16, 28, 28)
+    assert set(onnx_engine.run(images, {"confidence"})) == {"confidence"}
+    assert session.outputs == ["confidence"]
+    assert onnx_engine.run(images, OUTPUTS)["heatmaps"].shape == (1, 16, 28, 28)
     assert session.outputs == list(OUTPUTS)
 
 
@@ -212,12 +212,11 @@ def test_the_shipped_model_answers_the_same_alone_in_a_batch_and_in_streams() ->
     onnx_engine = OnnxEngine(Settings(threads=2))
     onnx_engine.warm_up()
     images = np.random.default_rng(0).integers(0, 255, (4, 224, 224, 3), np.uint8)
-    batch = onnx_engine.run(images, heatmaps=True)
-    assert batch.heatmaps is not None
-    np.testing.assert_allclose(batch.heatmaps.sum((2, 3)), 1, atol=1e-3)
+    batch = onnx_engine.run(images, OUTPUTS)
+    np.testing.assert_allclose(batch["heatmaps"].sum((2, 3)), 1, atol=1e-3)
     singles = [images[index : index + 1] for index in range(4)]
-    alone = Estimates.concatenate([onnx_engine.run(image) for image in singles])
+    alone = concatenate([onnx_engine.run(image, JOINT_OUTPUTS) for image in singles])
     with ThreadPoolExecutor(onnx_engine.streams) as pool:
-        shared = Estimates.concatenate(list(pool.map(lambda image: onnx_engine.run(image, shared=True), singles)))
+        shared = concatenate(list(pool.map(lambda image: onnx_engine.run(image, JOINT_OUTPUTS, True), singles)))
     for others in (alone, shared):
-        np.testing.assert_allclose(others.coordinates, batch.coordinates, atol=2e-3)
+        np.testing.assert_allclose(others["coordinates"], batch["coordinates"], atol=2e-3)
