@@ -23,11 +23,12 @@ from service.errors import ServiceError, StartupError
 from service.formats.native import answer
 from service.formats.overlay import overlay
 from service.host import use_one_heap
-from service.inference.engine import OnnxEngine
+from service.inference.onnx_engine import OnnxEngine
 from service.metrics import Metrics
 from service.photos.decoding import decode
-from service.poses.estimator import Estimate, Estimator
+from service.poses.estimator import Estimator
 from service.poses.options import Options, parse_options
+from service.poses.people import Poses
 from service.report.formats import as_json, as_text
 from service.report.table4 import build_report, time_engine
 from service.settings import Settings, environment_warnings
@@ -197,13 +198,13 @@ def _predict(chosen: argparse.Namespace) -> int:
     options = parse_options([(name, value) for name, value in given.items() if value is not None], settings.max_boxes)
     data = _read(chosen.photo)
     engine = OnnxEngine(settings)
-    estimate = asyncio.run(_estimate(data, options, settings, engine))
+    poses = asyncio.run(_estimate(data, options, settings, engine))
     if chosen.output:
-        _write(chosen.output, data, estimate, settings)
+        _write(chosen.output, data, poses, settings)
     if chosen.json:
-        print(json.dumps(answer(estimate, engine.info), indent=2))
+        print(json.dumps(answer(poses, engine.info), indent=2))
     else:
-        print(table(estimate, engine.info.contract.skeleton))
+        print(table(poses))
     return 0
 
 
@@ -215,7 +216,7 @@ def _report(chosen: argparse.Namespace) -> int:
     return 0
 
 
-async def _estimate(data: bytes, options: Options, settings: Settings, engine: OnnxEngine) -> Estimate:
+async def _estimate(data: bytes, options: Options, settings: Settings, engine: OnnxEngine) -> Poses:
     estimator = Estimator(settings, engine, Metrics())
     estimator.start()
     try:
@@ -231,22 +232,22 @@ def _read(path: Path) -> bytes:
         raise StartupError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _write(path: Path, data: bytes, estimate: Estimate, settings: Settings) -> None:
+def _write(path: Path, data: bytes, poses: Poses, settings: Settings) -> None:
     try:
-        overlay(decode(data, settings.max_pixels), estimate).save(path)
+        overlay(decode(data, settings.max_pixels), poses).save(path)
     except (OSError, ValueError) as error:
         raise StartupError(f"cannot write {path}: {error}") from error
 
 
-def table(estimate: Estimate, skeleton: Sequence[str]) -> str:
+def table(poses: Poses) -> str:
     """People and joints as text, positions and spreads in photo pixels."""
-    lines = [f"photo {estimate.width} x {estimate.height}"]
-    for index, person in enumerate(estimate.people):
+    lines = [f"photo {poses.width} x {poses.height}"]
+    for index, person in enumerate(poses.people):
         box = ", ".join(f"{side:g}" for side in (person.box.x, person.box.y, person.box.width, person.box.height))
         lines += ["", f"person {index}, " + ("whole photo" if person.whole_image else f"box {box}")]
         lines += [f"{'joint':<16}{'x':>10}{'y':>10}{'confidence':>12}{'spread':>16}"]
         for name, (x, y), confidence, (major, minor, _) in zip(
-            skeleton, person.joints, person.confidence, person.std, strict=True
+            poses.skeleton.joints, person.joints, person.confidence, person.std, strict=True
         ):
             lines.append(f"{name:<16}{x:>10.1f}{y:>10.1f}{confidence:>12.2f}{f'{major:.1f} x {minor:.1f}':>16}")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.inference.engine import EngineInfo
-from service.poses.estimator import Estimate, Person
+from service.poses.people import Person, Poses
 
 BoxArray = Annotated[
     list[float],
@@ -24,24 +24,6 @@ BoxArray = Annotated[
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
-
-
-class PoseRequest(_Document):
-    """The JSON body of `POST /pose`; the options may stand in the query instead, but not in both places."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    image: str = Field(description="The photo's file in base64: JPEG, PNG, WebP, GIF, TIFF (first frame) or BMP.")
-    boxes: list[BoxArray] | None = Field(
-        None,
-        min_length=1,
-        description="A tight box around each person; each must overlap the photo. Left out: the whole photo.",
-    )
-    heatmaps: bool = Field(False, description="Whether the answer carries the heatmaps.")
-    flip: bool = Field(False, description="Whether each crop's mirror image is looked at too, and both averaged.")
-    refine: bool | None = Field(
-        None, description="Whether a first pass finds the crop for more looks. Left out: only without boxes."
-    )
 
 
 class Model(_Document):
@@ -123,24 +105,18 @@ class PoseAnswer(_Document):
     timing: Timing
 
 
-class Problem(_Document):
-    """An RFC 9457 problem document."""
-
-    type: str = Field(examples=["urn:dsnt-pose:problem:bad_option"])
-    title: str
-    status: int
-    detail: str = Field(description="one sentence that names the value and the limit")
-    instance: str = Field(description="this one request")
-    reason: str = Field(description="stable word, the same as in pose_rejected_total{reason}", examples=["bad_option"])
-
-
-def answer(estimate: Estimate, info: EngineInfo) -> dict[str, Any]:
+def answer(poses: Poses, info: EngineInfo) -> dict[str, Any]:
     """The answer to `POST /pose`, a `PoseAnswer` as plain data."""
     return {
-        "model": {"name": info.name, "version": info.version, "provider": info.provider, "precision": info.precision},
-        "image": {"width": estimate.width, "height": estimate.height},
-        "people": [_person(person, info.contract.skeleton) for person in estimate.people],
-        "timing": {stage: round(seconds, 6) for stage, seconds in estimate.timing.items()},
+        "model": {
+            "name": info.spec.name,
+            "version": info.spec.version,
+            "provider": info.provider,
+            "precision": info.precision,
+        },
+        "image": {"width": poses.width, "height": poses.height},
+        "people": [_person(person, poses.skeleton.joints) for person in poses.people],
+        "timing": {stage: round(seconds, 6) for stage, seconds in poses.timing.items()},
     }
 
 

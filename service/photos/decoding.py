@@ -24,7 +24,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from models.spec.crop import INPUT_SIZE, OUTSIDE_COLOUR
+from models.spec.crop import OUTSIDE_COLOUR
 from service.errors import Malformed, NotAnImage, ServiceError, TooLarge
 from service.photos.limits import MAX_PARSED_BYTES, Pieces, check_parts, check_tiles
 
@@ -77,14 +77,15 @@ _TURNS: Final = {
 _QUARTER_TURNS: Final = (5, 6, 7, 8)
 """Orientations that exchange width and height."""
 
-SHARP_PX: Final = INPUT_SIZE * 5 // 4
-"""A crop gets no fewer pixels across than this where there are more: libjpeg averages what it leaves out.
+SHARP: Final = 1.25
+"""A crop gets no fewer decoded pixels for each of its own than this where there are more: libjpeg
+averages what it leaves out.
 
 Against decoding whole, half of the joints of 48 of MPII's development people move by less than 0.16 input pixels, less
 than int8 moves them, and PCKh by -0.2 to +0.3 points; 640 x 480 with a box takes half of the time.
 """
 
-FAITHFUL_PX: Final = 2 * INPUT_SIZE
+FAITHFUL: Final = 2.0
 """A crop keeps as many when more than half is left out: values are off by 0.2 of 255 on average, and not by 0.9."""
 
 _BAND_PIXELS: Final = 2**19  # converted to RGB at a time
@@ -185,19 +186,20 @@ class PhotoFile:
             width, height = height, width
         return cls(name, image, orientation, width, height)
 
-    def decode(self, needed_px: float = 0.0) -> Photo:
+    def decode(self, step: float = 0.0, background: tuple[int, int, int] = OUTSIDE_COLOUR) -> Photo:
         """The upright pixels, of a JPEG at the smallest scale that is sharp enough.
 
         Args:
-            needed_px: Side of the smallest square to be cut out, in photo pixels; 0 decodes at full scale.
+            step: Photo pixels for each pixel of the finest crop to be cut out; 0 decodes at full scale.
+            background: Colour (RGB) of what is transparent.
 
         Raises:
             Malformed: The file is truncated or broken, or has more parts than any encoder makes.
         """
         try:
-            reduction = self._reduce(needed_px)
+            reduction = self._reduce(step)
             self.image.load()
-            rgb = _to_rgb(self.image)
+            rgb = _to_rgb(self.image, background)
             turn = _TURNS.get(self.orientation)
             upright = rgb if turn is None else rgb.transpose(turn)
         except (MemoryError, ServiceError):
@@ -206,21 +208,21 @@ class PhotoFile:
             raise _broken(self.name, error) from error
         return Photo(upright, self.width, self.height, reduction)
 
-    def _reduce(self, needed_px: float) -> int:
+    def _reduce(self, step: float) -> int:
         """Let libjpeg decode at the smallest scale that is sharp enough; how many photo pixels become one."""
         reduction, (width, height) = _LARGEST_REDUCTION, self.image.size
-        while reduction > 1 and not self._may_reduce(reduction, needed_px):
+        while reduction > 1 and not self._may_reduce(reduction, step):
             reduction //= 2
         if reduction > 1:
             self.image.draft(None, (width // reduction, height // reduction))
         return reduction
 
-    def _may_reduce(self, reduction: int, needed_px: float) -> bool:
+    def _may_reduce(self, reduction: int, step: float) -> bool:
         """Whether a scale is fine enough; the last pixel, if cut, must stay the last when the photo is turned."""
         width, height = self.image.size
-        least_px = SHARP_PX if reduction == 2 else FAITHFUL_PX  # halved photos are small, and are to take little time
+        least = SHARP if reduction == 2 else FAITHFUL  # halved photos are small, and are to take little time
         is_exact = self.orientation == 1 or width % reduction == height % reduction == 0
-        is_fine = needed_px >= reduction * least_px and min(width, height) >= reduction
+        is_fine = step >= reduction * least and min(width, height) >= reduction
         return self.name == "JPEG" and is_exact and is_fine
 
 
@@ -261,13 +263,13 @@ def _orientation(name: str, image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     """Any mode to RGB, band by band: what a whole photo would need in between is many times the photo."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     rows = max(1, _BAND_PIXELS // image.width)
     bands = [(0, top, image.width, min(top + rows, image.height)) for top in range(0, image.height, rows)]
-    convert = _opaque
+    convert: Callable[[Image.Image], Image.Image] = partial(_opaque, background=background)
     if image.mode.startswith(("I", "F")):
         lows, highs = zip(*(_range(np.asarray(image.crop(band))) for band in bands), strict=True)
         convert = partial(_scaled, low=min(lows), high=max(highs))
@@ -277,12 +279,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def _opaque(image: Image.Image) -> Image.Image:
-    """8 bits a channel to RGB; what is transparent becomes the colour of what lies outside the photo."""
+def _opaque(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """8 bits a channel to RGB; what is transparent becomes the background."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     colours = image.convert("RGBA")
-    rgb = Image.new("RGB", image.size, OUTSIDE_COLOUR)
+    rgb = Image.new("RGB", image.size, background)
     rgb.paste(colours, mask=colours.getchannel("A"))
     return rgb
 

@@ -1,5 +1,6 @@
-"""The doors: how many images may be under way, so that all can be answered in time, and how many bytes of bodies."""
+"""The door: how many images may be under way, so that all can be answered in time."""
 
+import asyncio
 import math
 import threading
 import time
@@ -10,6 +11,9 @@ from typing import Final
 
 from service.errors import BadOption, DeadlineMissed, Overloaded
 from service.forecast import Clock, Margin
+from service.poses.estimator import Estimator
+from service.poses.options import Options
+from service.poses.people import Poses
 
 _SHORT_WAIT: Final = 0.1  # of the deadline
 
@@ -138,39 +142,35 @@ class Admission:
         return _Forecast(own, max(decoders, network - decode_seconds))
 
 
-class Bodies:
-    """Bytes held for the bodies that are being read or answered; for one thread, the event loop's.
+class BoundedEstimator:
+    """An estimator within a server's limits: what could not be answered before its deadline is refused at the door.
 
     Args:
-        most_bytes: Of all bodies together; one alone may have more.
+        estimator: Makes the poses.
+        deadline_seconds: Longest time to an answer.
     """
 
-    def __init__(self, most_bytes: float) -> None:
-        self._most_bytes = most_bytes
-        self._held_bytes = 0
+    def __init__(self, estimator: Estimator, deadline_seconds: float) -> None:
+        self.estimator = estimator
+        self._deadline_seconds = deadline_seconds
+        rate = estimator.lane.throughput
+        self.admission = Admission(lambda: rate.images_per_second, deadline_seconds, estimator.decoders.wait_seconds)
 
-    @contextmanager
-    def hold(self) -> Iterator[Callable[[int], None]]:
-        """A function that takes the bytes to be held for a body as it comes, until the end of the `with` block.
+    async def estimate(self, data: bytes, options: Options) -> Poses:
+        """Estimate the poses of the people in a photo; cancelling it drops what still waits.
+
+        Args:
+            data: The photo's file.
+            options: Whose boxes, and what else to answer.
 
         Raises:
-            Overloaded: From that function: the bodies of all requests have too many bytes.
+            ServiceError: The photo, a box, the time that is left or the service's state does not allow an answer.
         """
-        own_bytes = 0
-
-        def take(count: int) -> None:
-            nonlocal own_bytes
-            others = self._held_bytes - own_bytes
-            if others and self._held_bytes + count > self._most_bytes:
-                raise Overloaded(
-                    f"the bodies of other requests under way hold {others:,} bytes; with this one they would hold more "
-                    f"than {self._most_bytes:,.0f}",
-                    retry_after_seconds=1,
-                )
-            own_bytes += count
-            self._held_bytes += count
-
-        try:
-            yield take
-        finally:
-            self._held_bytes -= own_bytes
+        seconds = self._deadline_seconds
+        deadline = time.monotonic() + seconds
+        with self.admission.admit(options.images, self.estimator.predict_decode_seconds(data)):
+            try:
+                async with asyncio.timeout(seconds):
+                    return await self.estimator.estimate(data, options, deadline)
+            except TimeoutError as error:
+                raise DeadlineMissed(f"the photo was not done within the deadline of {seconds:g} s") from error

@@ -1,17 +1,17 @@
 """Averaging over a crop and its mirror image.
 
-DSNT is linear in the heatmap, so the average needs no second head: the coordinates of two averaged heatmaps are the
-mean of theirs, and the covariance is the mean of theirs plus a quarter of the outer product of their difference.
+The maps are averaged, and the answer is read from the average as the network reads it from its own map: where both
+images agree that is their mean, and where they do not the surer one's place, never a place between two.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.spec.skeleton import mirror
-from service.inference.engine import Estimates
+from models.spec.heatmaps import covariance, expectation, main_mode
+from models.spec.skeleton import Skeleton
+from service.inference.engine import Outputs, rows
 
 _HALF: Final = np.float32(0.5)
 
@@ -21,31 +21,16 @@ def with_mirrored(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([crops, crops[:, :, ::-1]])
 
 
-def average(estimates: Estimates, skeleton: Sequence[str]) -> Estimates:
-    """The estimates [N] of averaged heatmaps from those of `with_mirrored` crops [2N]."""
-    count = len(estimates) // 2
-    straight, mirrored = estimates[:count], _unmirrored(estimates[count:], skeleton)
-    difference = straight.coordinates - mirrored.coordinates
-    x, y = difference[..., 0], difference[..., 1]
-    between = np.stack([x * x, x * y, y * y], -1) * (_HALF * _HALF)
-    return Estimates(
-        coordinates=_HALF * (straight.coordinates + mirrored.coordinates),
-        covariance=_HALF * (straight.covariance + mirrored.covariance) + between,
-        confidence=_HALF * (straight.confidence + mirrored.confidence),
-        heatmaps=_mean(straight.heatmaps, mirrored.heatmaps),
-    )
-
-
-def _mean(one: NDArray[np.float32] | None, other: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-    return None if one is None or other is None else _HALF * (one + other)
-
-
-def _unmirrored(estimates: Estimates, skeleton: Sequence[str]) -> Estimates:
-    """What the estimates of a mirrored crop say of the crop itself."""
-    joints = list(mirror(skeleton))
-    return Estimates(
-        coordinates=estimates.coordinates[:, joints] * np.array([-1, 1], np.float32),
-        covariance=estimates.covariance[:, joints] * np.array([1, -1, 1], np.float32),
-        confidence=estimates.confidence[:, joints],
-        heatmaps=None if estimates.heatmaps is None else estimates.heatmaps[:, joints, :, ::-1],
-    )
+def average(outputs: Outputs, skeleton: Skeleton) -> Outputs:
+    """The outputs [N] of averaged heatmaps from those of `with_mirrored` crops [2N]; `outputs` must have heatmaps."""
+    count = len(outputs["heatmaps"]) // 2
+    joints = list(skeleton.mirror)
+    mirrored = rows(outputs, slice(count, None))
+    maps = _HALF * (outputs["heatmaps"][:count] + mirrored["heatmaps"][:, joints, :, ::-1])
+    heatmaps = main_mode(maps)
+    return {
+        "coordinates": expectation(heatmaps),
+        "covariance": covariance(heatmaps),
+        "confidence": _HALF * (outputs["confidence"][:count] + mirrored["confidence"][:, joints]),
+        "heatmaps": heatmaps,
+    }

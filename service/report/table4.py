@@ -7,15 +7,15 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.spec.crop import INPUT_SIZE
+from models.spec.contract import JOINT_OUTPUTS, StatedAccuracy
 from service.host import processor_name, usable_cpus
-from service.inference.engine import ON_GPU, Engine, EngineInfo
+from service.inference.engine import Engine, EngineInfo
 
 PAPER: Final = (
     "Nibali et al. 2018, Numerical Coordinate Regression with Convolutional Neural Networks (arXiv 1801.07372)"
@@ -121,7 +121,7 @@ TABLE_4: Final = (
 """The paper's Table 4 as printed: Head to Total, time and its deviation in ms, memory in MiB."""
 
 
-def noise(size_px: int = INPUT_SIZE) -> NDArray[np.uint8]:
+def noise(size_px: int) -> NDArray[np.uint8]:
     """A batch of one image of noise, uint8 [1, size, size, 3], the same each time."""
     return np.random.default_rng(0).integers(0, 256, (1, size_px, size_px, 3), np.uint8)
 
@@ -138,8 +138,9 @@ def time_runs(run: Callable[[], object], runs: int, seconds: float = math.inf) -
 
 def time_engine(engine: Engine, runs: int, seconds: float = math.inf) -> list[float]:
     """`time_runs` of a warm engine, on exactly one image."""
-    image = noise()
-    return time_runs(lambda: engine.run(image), runs, seconds)
+    spec = engine.info.spec
+    image = noise(spec.crop.size)
+    return time_runs(lambda: engine.run(image, JOINT_OUTPUTS), runs, seconds)
 
 
 def summarise(seconds: Sequence[float], source: Source) -> MeasuredTime:
@@ -161,13 +162,13 @@ def build_report(engine: Engine, seconds: Sequence[float], source: Source) -> Re
         seconds: Durations of its runs on exactly one image, at least one.
         source: Where these runs come from.
     """
-    info, accuracy = engine.info, engine.info.contract.accuracy
+    info, spec = engine.info, engine.info.spec
     deployment = Deployment(
-        model=info.name,
-        version=info.version,
-        pckh=_pckh(accuracy.get("per_joint"), accuracy.get("total")),
-        dataset=str(accuracy.get("dataset", "unknown people")),
-        people=_whole(accuracy.get("people")),
+        model=spec.name,
+        version=spec.version,
+        pckh={column: _finite(figure) for column, figure in _pckh(spec.accuracy).items()},
+        dataset=spec.accuracy.dataset,
+        people=spec.accuracy.people,
         time=summarise(seconds, source),
         memory=_memory(engine),
         hardware=_hardware(info),
@@ -175,22 +176,18 @@ def build_report(engine: Engine, seconds: Sequence[float], source: Source) -> Re
     return Report(paper=TABLE_4, deployment=deployment, notes=_notes(deployment))
 
 
-def _pckh(per_joint: Any, total: Any) -> dict[str, float | None]:
-    told = {**per_joint, "Total": total} if isinstance(per_joint, dict) else {"Total": total}
-    return {column: _finite(told.get(column)) for column in COLUMNS}
+def _pckh(accuracy: StatedAccuracy) -> dict[str, float | None]:
+    stated = {**accuracy.per_joint, "Total": accuracy.total}
+    return {column: stated.get(column) for column in COLUMNS}
 
 
-def _finite(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _memory(engine: Engine) -> MeasuredMemory:
     return MeasuredMemory(
-        kind="device memory" if engine.info.provider in ON_GPU else "peak resident set",
+        kind="device memory" if engine.info.on_gpu else "peak resident set",
         total_mib=_mib(engine.memory_bytes()),
         session_mib=_mib(engine.session_bytes()),
     )

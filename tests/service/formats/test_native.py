@@ -1,35 +1,35 @@
 import numpy as np
 import pytest
 
+from models.spec.contract import JOINT_OUTPUTS, OUTPUTS
 from models.spec.crop import Box, Crop
+from models.spec.skeleton import MPII
 from service.formats.native import PoseAnswer, answer
 from service.inference.engine import EngineInfo
-from service.photos.crops import prepare
-from service.poses.estimator import STAGES_TOLD, Estimate, Person
-from tests.support.contracts import make_contract
-from tests.support.standin import estimate
+from service.poses.people import STAGES, Person, Poses
+from tests.support.contracts import make_spec
+from tests.support.standin import compute
+
+INFO = EngineInfo(make_spec(), "openvino", "int8", 1)
 
 
 @pytest.mark.parametrize("boxes", [(), (Box(60, 10, 300, 500), Box(-20, -20, 100.5, 100))])
-@pytest.mark.parametrize("heatmaps", [False, True])
-def test_an_answer_is_the_document_that_is_promised(astronaut: bytes, boxes: tuple[Box, ...], heatmaps: bool) -> None:
-    prepared = prepare(astronaut, boxes, 10**6)
-    told = estimate(prepared.pixels, heatmaps)
+@pytest.mark.parametrize("names", [JOINT_OUTPUTS, OUTPUTS])
+def test_an_answer_is_the_document_that_is_promised(boxes: tuple[Box, ...], names: tuple[str, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    outputs = compute(images, names)
     people = tuple(
-        Person(box, not boxes, crop, crop.to_photo(told.coordinates[i]), told.confidence[i], told.covariance[i],
-               told.heatmaps[i] if told.heatmaps is not None else None)
-        for i, (box, crop) in enumerate(prepared.people)
-    )  # fmt: skip
-    found = answer(
-        Estimate(512, 512, people, dict.fromkeys(STAGES_TOLD, 0.25)), EngineInfo("n", "1", "p", "q", 1, make_contract())
+        Person.of(box, Crop.around(box), {name: outputs[name][index] for name in names}, whole_image=not boxes)
+        for index, box in enumerate(boxes or (Box(0, 0, 512, 512),))
     )
+    found = answer(Poses(512, 512, MPII, people, dict.fromkeys(STAGES, 0.25)), INFO)
     document = PoseAnswer.model_validate(found, strict=True)
     assert document.model_dump(exclude_none=True) == found
+    assert [("heatmaps" in person) for person in found["people"]] == [("heatmaps" in names)] * len(people)
 
 
-def test_an_angle_that_rounds_to_the_other_end_of_its_axis_is_told_as_this_one() -> None:
+def test_an_angle_that_rounds_to_the_other_end_of_its_axis_is_shown_as_this_one() -> None:
     std = np.tile([2.0, 1.0, -89.999994], (16, 1))
     person = Person(Box(0, 0, 9, 9), False, Crop(0, 0, 9), np.zeros((16, 2)), np.zeros(16, np.float32), std, None)
-    estimate = Estimate(9, 9, (person,), dict.fromkeys(STAGES_TOLD, 0.0))
-    told = answer(estimate, EngineInfo("n", "1", "p", "q", 1, make_contract()))
-    assert told["people"][0]["joints"][0]["std"] == {"major": 2.0, "minor": 1.0, "angle": 90.0}
+    found = answer(Poses(9, 9, MPII, (person,), dict.fromkeys(STAGES, 0.0)), INFO)
+    assert found["people"][0]["joints"][0]["std"] == {"major": 2.0, "minor": 1.0, "angle": 90.0}

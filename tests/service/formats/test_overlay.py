@@ -2,9 +2,9 @@ import numpy as np
 from PIL import Image
 
 from models.spec.crop import Box, Crop
-from models.spec.skeleton import JOINTS
-from service.formats.overlay import LEFT, MIDDLE, RIGHT, overlay
-from service.poses.estimator import Estimate, Person
+from models.spec.skeleton import JOINTS, MPII, SEEN, SIDE_COLOURS
+from service.formats.overlay import overlay
+from service.poses.people import Person, Poses
 
 
 def a_person(confidence: float) -> Person:
@@ -14,15 +14,15 @@ def a_person(confidence: float) -> Person:
 
 
 def draw(confidence: float) -> np.ndarray:
-    estimate = Estimate(400, 400, (a_person(confidence),), {})
-    return np.asarray(overlay(Image.new("RGB", (400, 400)), estimate))
+    poses = Poses(400, 400, MPII, (a_person(confidence),), {})
+    return np.asarray(overlay(Image.new("RGB", (400, 400)), poses))
 
 
 def test_left_and_right_have_their_own_colours() -> None:
     drawn, joints = draw(1.0), a_person(1.0).joints
-    for name, colour in (("left_wrist", LEFT), ("right_ankle", RIGHT), ("thorax", MIDDLE)):
+    for name, side in (("left_wrist", "left"), ("right_ankle", "right"), ("thorax", "middle")):
         x, y = joints[JOINTS.index(name)].astype(int)
-        assert tuple(drawn[y, x]) == colour
+        assert tuple(drawn[y, x]) == SIDE_COLOURS[side]
 
 
 def test_the_less_confident_the_fainter() -> None:
@@ -30,10 +30,10 @@ def test_the_less_confident_the_fainter() -> None:
 
 
 def test_what_is_hardly_in_the_photo_is_not_drawn() -> None:
-    assert draw(0.05).max() == 0
+    assert draw(SEEN - 0.01).max() == 0
 
 
 def test_the_photo_itself_is_left_alone() -> None:
     photo = Image.new("RGB", (400, 400))
-    overlay(photo, Estimate(400, 400, (a_person(1.0),), {}))
+    overlay(photo, Poses(400, 400, MPII, (a_person(1.0),), {}))
     assert not np.asarray(photo).any()

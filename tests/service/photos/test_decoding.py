@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.spec.crop import OUTSIDE_COLOUR
+from models.spec.crop import OUTSIDE_COLOUR, Crop, CropRule
 from service.errors import Malformed, NotAnImage, ServiceError, TooLarge
-from service.photos.crops import KeptPhotos, prepare
-from service.photos.decoding import FAITHFUL_PX, FORMATS, SHARP_PX, PhotoFile, decode
+from service.photos.crops import KeptPhotos, PhotoSource
+from service.photos.decoding import FAITHFUL, FORMATS, SHARP, PhotoFile, decode
 
 LIMIT = 50_000_000
 RED = (255, 0, 0)
@@ -64,7 +64,7 @@ def test_two_pictures_are_the_most_that_are_in_memory(mode: str, encode: Encode,
     file.write_bytes(encode(photo, "TIFF" if mode == "F" else "PNG", **({"transparency": 0} if mode == "P" else {})))
     program = f"""
 from service.photos.decoding import decode
-from service.inference.engine import peak_resident_bytes
+from service.host import peak_resident_bytes
 data, before = open({str(file)!r}, "rb").read(), peak_resident_bytes()
 decode(data, 10**8)
 print(peak_resident_bytes() - before)
@@ -121,30 +121,31 @@ def test_a_broken_file_gives_pixels_or_a_clients_error(
     broken = bytes(data[: int(kept * len(data))])
     try:
         photo = decode(broken, 1_000_000)
-        prepared = prepare(broken, (), 1_000_000, KeptPhotos(1e9).keep)
+        source = PhotoSource(broken, CropRule(), 1_000_000, KeptPhotos(1e9))
+        source.cut([Crop.whole(source.width, source.height)], is_last=False)
     except ServiceError as error:
         assert 400 <= error.status < 500
     else:
         assert photo.mode == "RGB"
-        assert photo.size == (prepared.width, prepared.height)
+        assert photo.size == (source.width, source.height)
 
 
 @pytest.mark.parametrize(
-    ("kind", "needed_px", "size", "reduction"),
+    ("kind", "step", "size", "reduction"),
     [
         ("JPEG", 0, (1600, 1200), 1),
-        ("JPEG", 2 * SHARP_PX - 1, (1600, 1200), 1),
-        ("JPEG", 2 * SHARP_PX, (800, 600), 2),
-        ("JPEG", 4 * FAITHFUL_PX - 1, (800, 600), 2),
-        ("JPEG", 8 * FAITHFUL_PX - 1, (400, 300), 4),
+        ("JPEG", 1.99 * SHARP, (1600, 1200), 1),
+        ("JPEG", 2 * SHARP, (800, 600), 2),
+        ("JPEG", 3.99 * FAITHFUL, (800, 600), 2),
+        ("JPEG", 7.99 * FAITHFUL, (400, 300), 4),
         ("JPEG", 1e9, (200, 150), 8),
         ("PNG", 1e9, (1600, 1200), 1),
     ],
 )
 def test_a_jpeg_is_decoded_no_larger_than_needed(
-    kind: str, needed_px: float, size: tuple[int, int], reduction: int, encode: Encode
+    kind: str, step: float, size: tuple[int, int], reduction: int, encode: Encode
 ) -> None:
-    photo = PhotoFile.open(encode(Image.new("RGB", (1600, 1200), RED), kind), LIMIT).decode(needed_px)
+    photo = PhotoFile.open(encode(Image.new("RGB", (1600, 1200), RED), kind), LIMIT).decode(step)
     assert (photo.pixels.size, photo.reduction, photo.width, photo.height) == (size, reduction, 1600, 1200)
 
 
@@ -156,5 +157,5 @@ def test_a_turned_jpeg_is_reduced_only_to_whole_pixels(encode: Encode) -> None:
 
 
 def test_a_thin_jpeg_keeps_a_pixel(encode: Encode) -> None:
-    photo = PhotoFile.open(encode(Image.new("RGB", (5000, 3)), "JPEG"), LIMIT).decode(5000)
+    photo = PhotoFile.open(encode(Image.new("RGB", (5000, 3)), "JPEG"), LIMIT).decode(20)
     assert photo.pixels.size == (2500, 2)

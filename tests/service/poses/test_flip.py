@@ -1,35 +1,49 @@
-from dataclasses import replace
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.spec.skeleton import JOINTS, MIRROR
-from service.inference.engine import Estimates
+from models.spec.heatmaps import covariance, expectation, main_mode
+from models.spec.skeleton import MIRROR, MPII
+from service.inference.engine import Outputs
 from service.poses.flip import average, with_mirrored
 
 CELLS = 28
-AXIS = ((2 * np.arange(CELLS) - (CELLS - 1)) / CELLS).astype(np.float32)
 
 
-def read(heatmaps: np.ndarray) -> Estimates:
-    """Coordinates and covariance of heatmaps, by their definition."""
-    x, y = (heatmaps * AXIS).sum((-2, -1)), (heatmaps * AXIS[:, None]).sum((-2, -1))
-    dx, dy = AXIS - x[..., None, None], AXIS[:, None] - y[..., None, None]
-    covariance = np.stack([(heatmaps * product).sum((-2, -1)) for product in (dx * dx, dx * dy, dy * dy)], -1)
-    return Estimates(np.stack([x, y], -1), covariance, heatmaps.max((-2, -1)), heatmaps)
+def read(heatmaps: np.ndarray) -> Outputs:
+    """What the network gives of heatmaps."""
+    return {
+        "coordinates": expectation(heatmaps),
+        "covariance": covariance(heatmaps),
+        "confidence": heatmaps.max((-2, -1)),
+        "heatmaps": heatmaps,
+    }
+
+
+def blob(row: int, column: int, peak: float) -> np.ndarray:
+    heatmap = np.zeros((CELLS, CELLS), np.float32)
+    heatmap[row - 1 : row + 2, column - 1 : column + 2] = (1 - peak) / 8
+    heatmap[row, column] = peak
+    return heatmap
 
 
 @given(st.integers(0, 1000))
-def test_average_is_what_dsnt_reads_off_the_averaged_heatmaps(seed: int) -> None:
+def test_the_average_is_read_off_the_averaged_maps(seed: int) -> None:
     random = np.random.default_rng(seed)
     heatmaps = np.exp(random.normal(0, 3, (4, 16, CELLS, CELLS))).astype(np.float32)
     heatmaps /= heatmaps.sum((-2, -1), keepdims=True)
-    found = average(read(heatmaps), JOINTS)
-    expected = read((heatmaps[:2] + heatmaps[2:, list(MIRROR), :, ::-1]) / 2)
-    np.testing.assert_allclose(found.heatmaps, expected.heatmaps, atol=1e-6)
-    np.testing.assert_allclose(found.coordinates, expected.coordinates, atol=1e-5)
-    np.testing.assert_allclose(found.covariance, expected.covariance, atol=1e-5)
+    found = average(read(heatmaps), MPII)
+    expected = read(main_mode((heatmaps[:2] + heatmaps[2:, list(MIRROR), :, ::-1]) / 2))
+    for name in ("coordinates", "covariance", "heatmaps"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+
+
+def test_where_the_mirror_image_disagrees_the_surer_place_is_taken_and_none_between() -> None:
+    heatmaps = np.stack([np.stack([blob(10, 5, 0.9)] * 16), np.stack([blob(10, CELLS - 1 - 20, 0.3)] * 16)])
+    found = average(read(heatmaps), MPII)
+    assert len(found["coordinates"]) == 1
+    np.testing.assert_allclose(found["coordinates"], expectation(heatmaps[:1]), atol=1e-6)
+    np.testing.assert_allclose(found["heatmaps"], heatmaps[:1], atol=1e-6)
 
 
 def test_mirror_images_stand_behind_the_crops() -> None:
@@ -37,8 +51,3 @@ def test_mirror_images_stand_behind_the_crops() -> None:
     both = with_mirrored(crops)
     assert np.array_equal(both[:2], crops)
     assert np.array_equal(both[2:], crops[:, :, ::-1])
-
-
-def test_without_heatmaps_there_are_none_to_average() -> None:
-    heatmaps = np.full((2, 16, CELLS, CELLS), 1 / CELLS**2, np.float32)
-    assert average(replace(read(heatmaps), heatmaps=None), JOINTS).heatmaps is None

@@ -4,12 +4,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.spec.crop import Crop
-from models.spec.skeleton import LOWER_BODY
-from service.poses.refine import BELIEVED, LOOKS, distant_crop, is_close_up, overlap, refined_crop
+from models.spec.skeleton import LOWER_BODY, MPII, SEEN, Skeleton
+from service.poses.refine import (
+    REFINEMENTS,
+    can_tell_close_ups,
+    is_close_up,
+    overlap,
+    refined_crop,
+    zoomed_out_crop,
+)
 
 WHOLE = Crop(0, 0, 1000)
 SURE = np.ones(16)
-WIDE, TIGHT = LOOKS
+WIDE, TIGHT = REFINEMENTS
 
 
 @given(st.floats(100, 600), st.floats(100, 600), st.floats(0.1, 1), st.floats(120, 300))
@@ -30,7 +37,7 @@ def test_the_overlap_is_a_share_for_squares_of_any_size(one: float, other: float
 def test_doubtful_joints_take_no_part() -> None:
     joints = np.full((16, 2), 900.0)
     joints[:8] = np.linspace([100, 100], [300, 300], 8)
-    confidence = np.where(np.arange(16) < 8, BELIEVED, BELIEVED - 0.01)
+    confidence = np.where(np.arange(16) < 8, SEEN, SEEN - 0.01)
     crop = refined_crop(TIGHT, WHOLE, joints, confidence)
     assert crop.x + crop.side < 400
 
@@ -45,7 +52,7 @@ def test_a_crop_that_would_hardly_change_is_kept() -> None:
     assert refined_crop(TIGHT, WHOLE, joints, SURE) is WHOLE
 
 
-def test_a_wide_look_is_for_small_people() -> None:
+def test_a_wide_pass_is_for_small_people() -> None:
     small, large = (np.linspace([500 - half, 500 - half], [500 + half, 500 + half], 16) for half in (150, 250))
     assert refined_crop(WIDE, WHOLE, small, SURE).side == pytest.approx(WIDE.margin * 300)
     assert refined_crop(WIDE, WHOLE, large, SURE) is WHOLE
@@ -64,8 +71,8 @@ def test_overlap_of_squares() -> None:
 
 
 @given(st.integers(1, 10**4), st.integers(1, 10**4), st.floats(-1e5, 1e5))
-def test_the_distant_crop_holds_the_photos_height_and_more_below(width: int, height: int, x: float) -> None:
-    crop = distant_crop(width, height, np.full((16, 2), x))
+def test_the_zoomed_out_crop_holds_the_photos_height_and_more_below(width: int, height: int, x: float) -> None:
+    crop = zoomed_out_crop(width, height, np.full((16, 2), x))
     assert crop.overlaps(width, height)
     assert crop.y < 0
     assert crop.y + crop.side > 2 * height
@@ -78,11 +85,17 @@ def upper_body(reach: float) -> np.ndarray:
     return joints
 
 
-def test_a_close_up_is_surer_from_a_distance_shows_no_feet_and_fills_the_photo() -> None:
+def test_a_close_up_is_surer_zoomed_out_shows_no_feet_and_fills_the_photo() -> None:
     sure, doubtful = np.full(16, 0.8), np.full(16, 0.7)
     sure[list(LOWER_BODY)] = 0.1
-    assert is_close_up(1000, upper_body(0.9), sure, doubtful)
-    assert not is_close_up(1000, upper_body(0.9), sure, sure)
-    assert not is_close_up(1000, upper_body(0.3), sure, doubtful)
-    assert not is_close_up(1000, upper_body(0.9), np.full(16, 0.8), doubtful)
-    assert not is_close_up(1000, upper_body(0.9), np.full(16, BELIEVED - 0.01), np.zeros(16))
+    assert is_close_up(MPII, 1000, upper_body(0.9), sure, doubtful)
+    assert not is_close_up(MPII, 1000, upper_body(0.9), sure, sure)
+    assert not is_close_up(MPII, 1000, upper_body(0.3), sure, doubtful)
+    assert not is_close_up(MPII, 1000, upper_body(0.9), np.full(16, 0.8), doubtful)
+    assert not is_close_up(MPII, 1000, upper_body(0.9), np.full(16, SEEN - 0.01), np.zeros(16))
+
+
+def test_a_skeleton_without_ankles_or_upper_body_tells_no_close_ups() -> None:
+    assert can_tell_close_ups(MPII)
+    assert not can_tell_close_ups(Skeleton(("left_ankle", "right_ankle", "thorax"), ()))
+    assert not can_tell_close_ups(Skeleton(tuple(name for name in MPII.joints if "ankle" not in name), ()))

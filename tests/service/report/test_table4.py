@@ -2,17 +2,19 @@ import json
 import re
 import statistics
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from models.spec.contract import StatedAccuracy
 from service.api.lifecycle import Runtime
 from service.errors import NotReady
 from service.report.formats import as_html, as_json, as_text, table
 from service.report.table4 import COLUMNS, TABLE_4, Report, build_report, summarise, time_engine, time_runs
 from service.settings import Settings
 from tests.support.client import Client
-from tests.support.contracts import make_contract
+from tests.support.contracts import make_spec
 from tests.support.standin import StandIn
 
 # As printed in the paper.
@@ -31,9 +33,7 @@ PER_JOINT = {"Head": 83.61, "Shoulder": 83.6, "Elbow": 73.5, "Wrist": 64, "Hip":
 
 def named(engine: StandIn, **changes: Any) -> StandIn:
     """The stand-in with other metadata in its model file."""
-    contract = make_contract(**changes)
-    info = engine.info
-    engine.info = type(info)(contract.name, "1", info.provider, info.precision, info.threads, contract)
+    engine.info = replace(engine.info, spec=make_spec(**changes))
     return engine
 
 
@@ -80,9 +80,8 @@ def test_notes_tell_sources_and_protocol(report: Report) -> None:
 
 
 def test_on_a_gpu_memory_is_the_devices(engine: StandIn) -> None:
-    info = engine.info
     assert json.loads(as_json(build_report(engine, [0.01], "now")))["deployment"]["hardware"]["gpu"] is None
-    engine.info = type(info)(info.name, "1", "cuda", "fp16", 2, info.contract, gpu="A card")
+    engine.info = replace(engine.info, provider="cuda", on_gpu=True, gpu="A card")
     report = build_report(engine, [0.01], "now")
     assert report.deployment.memory.kind == "device memory"
     assert "NVML" in " ".join(report.notes)
@@ -129,17 +128,15 @@ def test_the_page_is_accessible_and_needs_nothing_else(report: Report) -> None:
 
 def test_what_the_file_says_is_escaped(engine: StandIn) -> None:
     evil = '<script>alert("1")</script> & $title'
-    report = build_report(named(engine, name=evil, accuracy={"dataset": evil}), [0.01], "now")
+    report = build_report(named(engine, name=evil, accuracy=StatedAccuracy(dataset=evil)), [0.01], "now")
     root = page(report)
     assert not list(root.iter("script"))
     assert words(list(root.iter("tr"))[-1][0]) == f"{evil}, here"
     assert evil in words(list(root.iter("li"))[-1])
 
 
-@pytest.mark.parametrize(
-    "accuracy", [{}, {"total": "good", "per_joint": [], "people": "many"}, {"total": float("nan"), "per_joint": {}}]
-)
-def test_accuracy_that_the_file_does_not_tell_stays_empty(accuracy: dict[str, Any], engine: StandIn) -> None:
+@pytest.mark.parametrize("accuracy", [StatedAccuracy(), StatedAccuracy(total=float("nan"))])
+def test_accuracy_that_the_file_does_not_state_stays_empty(accuracy: StatedAccuracy, engine: StandIn) -> None:
     report = build_report(named(engine, accuracy=accuracy), [0.01], "now")
     assert table(report)[-1][1:9] == ["-"] * 8
     assert json.loads(as_json(report))["deployment"]["pckh"] == dict.fromkeys(COLUMNS)
