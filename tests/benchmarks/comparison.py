@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.host import usable_cpus
-from service.inference.providers import PROVIDERS, Plan, open_session, provider_options
+from service.inference.providers import PROVIDERS, Plan, open_session
 from service.settings import Settings
 from tests.benchmarks import load
 from tests.benchmarks.environments import PEERS_FOLDER, python_of
@@ -106,10 +106,11 @@ def _ratio(own: Sequence[Load], theirs: Sequence[Load]) -> float | None:
 
 def _environment(plan: Plan, threads: int) -> dict[str, str]:
     """What tells the peers which session to make."""
+    provider = PROVIDERS[plan.provider]
     session = {
         "model": str(plan.file),
-        "provider": PROVIDERS[plan.provider],
-        "options": provider_options(plan, threads),
+        "provider": provider.long_name,
+        "options": provider.options(plan.precision, threads, 1),
         "threads": threads,
     }
     return {

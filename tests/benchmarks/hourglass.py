@@ -14,8 +14,7 @@ from typing import Any
 
 from models.spec.contract import INPUT, OUTPUTS, SHIPPED_MODEL
 from service.host import first_gpu, peak_resident_bytes, processor_name, resident_bytes, usable_cpus
-from service.inference.engine import ON_GPU
-from service.inference.providers import open_session
+from service.inference.providers import PROVIDERS, open_session
 from service.report.table4 import TABLE_4, noise, summarise, time_runs
 from service.settings import Settings
 
@@ -64,7 +63,7 @@ def measure(model: str, runs: int, **plan: str) -> None:
     time_runs(run, WARM_UP_RUNS)
     time = summarise(time_runs(run, runs), "now").model_dump()
     memory = {"peak_mib": peak_resident_bytes() / 2**20, "session_mib": session_mib}
-    if gpu and taken.provider in ON_GPU:
+    if gpu and PROVIDERS[taken.provider].on_gpu:
         memory["device_mib"] = (gpu.memory_used() - device_before) / 2**20
     print(json.dumps({"provider": taken.provider, "precision": taken.precision, **time, **memory}))
 

@@ -4,34 +4,36 @@
 """
 
 import logging
+from collections.abc import Collection
 
 import numpy as np
 from fastapi import FastAPI
 from numpy.typing import NDArray
 from starlette.types import Receive, Scope, Send
 
+from models.spec.contract import OUTPUTS
 from service.api.app import create_app
-from service.inference.engine import EngineInfo, Estimates
-from tests.support.contracts import make_contract
+from service.inference.engine import EngineInfo, Outputs, rows
+from tests.support.contracts import make_spec
 
 
 class NoNetwork:
     """An engine that finds every joint in the crop's middle, without looking."""
 
-    info = EngineInfo("no network", "1", "none", "none", 1, make_contract())
+    info = EngineInfo(make_spec(), "none", "none", 1)
     batch_sizes = (1, 2, 3, 4)
     streams = 1
 
     def __init__(self) -> None:
         heatmaps = np.full((self.batch_sizes[-1], 16, 28, 28), 1 / 28**2, np.float32)
         zeros = np.zeros((self.batch_sizes[-1], 16, 3), np.float32)
-        self._estimates = Estimates(zeros[..., :2], zeros, zeros[..., 0], heatmaps)
+        self._outputs = dict(zip(OUTPUTS, (zeros[..., :2], zeros, zeros[..., 0], heatmaps), strict=True))
 
     def warm_up(self) -> None:
         pass
 
-    def run(self, images: NDArray[np.uint8], heatmaps: bool = False, shared: bool = False) -> Estimates:
-        return self._estimates[: len(images)]
+    def run(self, images: NDArray[np.uint8], wanted: Collection[str], shared: bool = False) -> Outputs:
+        return rows({name: self._outputs[name] for name in wanted}, slice(len(images)))
 
     def memory_bytes(self) -> float:
         return 0.0

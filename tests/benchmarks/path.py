@@ -6,8 +6,6 @@ import sys
 import time
 from typing import Any, Final
 
-from service.photos.crops import prepare
-from service.settings import Settings
 from tests.benchmarks.generator import closed_loop
 from tests.benchmarks.photos import Photo, large_photo, small_photo
 from tests.benchmarks.server import Server, serving
@@ -41,7 +39,7 @@ def measure(seconds: float) -> dict[str, Any]:
 
 async def _rounds(service: Server, echo: Server, photo: Photo, seconds: float) -> dict[str, Any]:
     """Medians of the service, the echo, and decoding and cropping in this process, taken in turns."""
-    message, limit = photo.call.message(), Settings.load().max_pixels
+    message = photo.call.message()
     connections = [await Connection.open(server.port) for server in (service, echo)]
     rounds: list[tuple[float, float, float]] = []
     start = time.perf_counter()
@@ -52,7 +50,7 @@ async def _rounds(service: Server, echo: Server, photo: Photo, seconds: float) -
             assert (await connection.ask(message)).status == 200
             times.append(time.perf_counter() - begin)
         begin = time.perf_counter()
-        prepare(photo.data, photo.boxes, limit)
+        photo.cut()
         rounds.append((*times, time.perf_counter() - begin))
     for connection in connections:
         connection.close()

@@ -6,9 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from models.spec.crop import Box
+from models.spec.crop import Box, Crop, CropRule
+from service.photos.crops import KeptPhotos, PhotoSource
+from service.settings import Settings
 from tests.benchmarks.wire import Call
 
 _ASTRONAUT: Final = Path(__file__).parents[1] / "photos" / "astronaut.jpg"
@@ -29,6 +33,12 @@ class Photo:
     name: str
     data: bytes
     boxes: tuple[Box, ...]
+
+    def cut(self) -> NDArray[np.uint8]:
+        """Decode the photo and cut its crop out as the service does, uint8 [1, 224, 224, 3]."""
+        source = PhotoSource(self.data, CropRule(), Settings.load().max_pixels, KeptPhotos(0))
+        crops = [Crop.around(box) for box in self.boxes] or [Crop.whole(source.width, source.height)]
+        return source.cut(crops)[0]
 
     @property
     def call(self) -> Call:

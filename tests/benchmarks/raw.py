@@ -6,7 +6,7 @@ from typing import Any, Final, get_args
 
 from service.errors import StartupError
 from service.host import peak_resident_bytes
-from service.inference.engine import OnnxEngine
+from service.inference.onnx_engine import OnnxEngine
 from service.settings import Precision, Provider, Settings
 from tests.benchmarks.processes import run_apart
 from tests.benchmarks.server import ROOT

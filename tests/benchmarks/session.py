@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.inference.engine import Engine, OnnxEngine
-from service.photos.crops import prepare
+from models.spec.contract import JOINT_OUTPUTS
+from service.inference.engine import Engine
+from service.inference.onnx_engine import OnnxEngine
 from service.settings import Settings
 from tests.benchmarks.photos import small_photo
 
@@ -55,19 +56,18 @@ def time_batches(engine: Engine, seconds: float) -> list[BatchTime]:
 
 def time_batch(engine: Engine, size: int, seconds: float, streams: int = 1) -> BatchTime:
     """Time runs of one size for a while, and no fewer than five in each stream; the first is not counted."""
-    photo = small_photo()
-    pixels = np.repeat(prepare(photo.data, photo.boxes, Settings.load().max_pixels).pixels, size, axis=0)
+    pixels = np.repeat(small_photo().cut(), size, axis=0)
 
     def time_stream(_: int) -> list[float]:
         times: list[float] = []
         start = time.perf_counter()
         while len(times) < _FEWEST_RUNS or time.perf_counter() < start + seconds:
             begin = time.perf_counter()
-            engine.run(pixels, shared=streams > 1)
+            engine.run(pixels, JOINT_OUTPUTS, shared=streams > 1)
             times.append(time.perf_counter() - begin)
         return times
 
-    engine.run(pixels, shared=streams > 1)
+    engine.run(pixels, JOINT_OUTPUTS, shared=streams > 1)
     with ThreadPoolExecutor(streams) as pool:
         cpu_start = time.process_time()
         times = [each for stream in pool.map(time_stream, range(streams)) for each in stream]

@@ -1,6 +1,7 @@
 """The service with an engine that dies when told to, for test_deployment.py: `touch /tmp/die` in its container."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,15 @@ import uvicorn
 from numpy.typing import NDArray
 
 from service.api.app import create_app
-from service.inference.engine import Estimates, OnnxEngine
+from service.inference.engine import Outputs
+from service.inference.onnx_engine import OnnxEngine
 
 
 class Mortal(OnnxEngine):
-    def run(self, images: NDArray[np.uint8], heatmaps: bool = False, shared: bool = False) -> Estimates:
+    def run(self, images: NDArray[np.uint8], wanted: Collection[str], shared: bool = False) -> Outputs:
         if Path("/tmp/die").exists():
             raise SystemExit("told to die")
-        return super().run(images, heatmaps, shared)
+        return super().run(images, wanted, shared)
 
 
 if __name__ == "__main__":
