@@ -1,14 +1,47 @@
-"""Which way imports point (`service -> models.{skeleton,crop,contract}`, `export -> models`), and what they load."""
+"""Imports point down only, as the README's table of rooms says, and what is imported stays light."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-LIGHT = {"models.spec.skeleton", "models.spec.crop", "models.spec.contract"}
+from tests.support.paths import ROOT
+
+_ROW = re.compile(r"^([\w.]+) +->((?: [\w.]+)*) {4,}\S", re.MULTILINE)
+
+
+def arrows() -> dict[str, set[str]]:
+    """What each room of the README's table may import at once."""
+    table = (ROOT / "README.md").read_text().partition("```text\nservice.cli")[2].partition("```")[0]
+    return {room: set(targets.split()) for room, targets in _ROW.findall(f"service.cli{table}")}
+
+
+ARROWS = arrows()
+
+
+def below(room: str) -> set[str]:
+    """All that a room may import."""
+    return {room}.union(*(below(target) for target in ARROWS[room]))
+
+
+def room_of(module: str) -> str | None:
+    """The room of a module of ours; None for a package that only holds rooms, and for what is not ours."""
+    top, _, rest = module.partition(".")
+    first = rest.partition(".")[0]
+    if top == "export":
+        return "export"
+    if top not in ("service", "models") or not rest or first == "__main__":
+        return None
+    return f"{top}.{first}" if f"{top}.{first}" in ARROWS else f"{top}.base"
+
+
+def sources() -> Iterator[Path]:
+    for package in ("service", "models", "export"):
+        yield from sorted((ROOT / package).rglob("*.py"))
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -18,37 +51,61 @@ def imported_modules(path: Path) -> set[str]:
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            modules.add(node.module or "")
-            modules |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "models"}
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
     return modules
 
 
-def sources(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("path", sources("models") + sources("export"), ids=str)
-def test_models_and_export_do_not_know_the_service(path: Path) -> None:
-    assert not {m for m in imported_modules(path) if m.split(".")[0] == "service"}
+def test_the_table_has_every_room_and_no_circle() -> None:
+    folders = {
+        f"{top}.{path.name}" for top in ("service", "models") for path in (ROOT / top).iterdir() if is_room(path)
+    }
+    assert set(ARROWS) == folders | {"service.base", "export"}
+    assert all(room not in below(target) for room, targets in ARROWS.items() for target in targets)
 
 
-@pytest.mark.parametrize("path", sources("models"), ids=str)
-def test_models_do_not_know_the_export(path: Path) -> None:
-    assert not {m for m in imported_modules(path) if m.split(".")[0] == "export"}
+def is_room(folder: Path) -> bool:
+    return (folder / "__init__.py").is_file()
 
 
-@pytest.mark.parametrize("path", sources("service"), ids=str)
-def test_service_knows_only_the_light_part_of_models(path: Path) -> None:
-    modules = imported_modules(path)
-    assert not {m for m in modules if m.split(".")[0] in {"torch", "onnx", "export"}}
-    assert {m for m in modules if m.startswith("models.")} <= LIGHT | {"models"}
+@pytest.mark.parametrize("path", list(sources()), ids=name_of)
+def test_imports_point_down(path: Path) -> None:
+    room = room_of(name_of(path))
+    if room is not None:
+        assert {room_of(module) for module in imported_modules(path)} - {None} <= below(room)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "service").rglob("*.py")), ids=name_of)
+def test_the_service_imports_neither_torch_nor_onnx(path: Path) -> None:
+    assert not {module.partition(".")[0] for module in imported_modules(path)} & {"torch", "onnx"}
+
+
+@pytest.mark.parametrize(
+    ("package", "framework"), [("fastapi", "service.api"), ("starlette", "service.api"), ("uvicorn", "service.api")]
+)
+def test_frameworks_stay_in_their_room(package: str, framework: str) -> None:
+    for path in sources():
+        if package in {module.partition(".")[0] for module in imported_modules(path)}:
+            assert room_of(name_of(path)) in (framework, "service.cli"), path
+
+
+def test_no_constant_of_one_model_stands_in_the_service() -> None:
+    """Sizes, joints and their order are the model file's to say."""
+    for path in (ROOT / "service").rglob("*.py"):
+        names = {module.rpartition(".")[2] for module in imported_modules(path)}
+        assert not names & {"INPUT_SIZE", "JOINTS", "LIMBS", "MIRROR", "MPII", "MARGIN"}, path
+        numbers = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert not {number for number in numbers if type(number) is int} & {224}, path
 
 
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
         ("import models", {"torch", "onnx", "onnxruntime"}),
-        ("import models.spec.skeleton, models.spec.crop, models.spec.contract", {"torch", "onnx", "onnxruntime"}),
+        ("import models.spec.contract, models.spec.crop, models.spec.heatmaps", {"torch", "onnx", "onnxruntime"}),
         ("import service", {"torch", "onnx", "onnxruntime"}),
         ("import service.api.app, service.cli.main", {"torch", "onnx"}),
     ],
