@@ -30,9 +30,6 @@ OUTSIDE_COLOUR: Final = (124, 116, 104)
 _SMALLEST_SIDE_PX: Final = 0.01
 """Smaller crops are sampled as if of this size: Pillow keeps the edges of a window in single precision."""
 
-_BORDER: Final = 12
-"""Blocks drawn around a photo: two output pixels and the triangle's reach, one more, of at most 4 blocks each."""
-
 
 @dataclass(frozen=True, slots=True)
 class CropRule:
@@ -143,12 +140,13 @@ def cut(photo: Image.Image, crop: Crop, size: int, outside: tuple[int, int, int]
     block = max(1, int(step / 2))
     if min(photo.size) < block or not crop.overlaps(*photo.size):
         return np.asarray(canvas)
-    x, y = _span(crop.x, photo.width, step, size), _span(crop.y, photo.height, step, size)
+    x, y = (
+        _span(origin, length, step, size, block) for origin, length in zip((crop.x, crop.y), photo.size, strict=True)
+    )
     patch = photo.reduce(block, (x.start, y.start, x.stop, y.stop))
-    bordered = Image.new("RGB", (patch.width + 2 * _BORDER, patch.height + 2 * _BORDER), outside)
-    bordered.paste(patch, (_BORDER, _BORDER))
-    left, top, right, bottom = (_BORDER + edge / block for edge in (x.begin, y.begin, x.end, y.end))
-    cells = bordered.resize((x.cells, y.cells), Image.Resampling.BILINEAR, (left, top, right, bottom))
+    bordered = Image.new("RGB", (x.before + patch.width + x.after, y.before + patch.height + y.after), outside)
+    bordered.paste(patch, (x.before, y.before))
+    cells = bordered.resize((x.cells, y.cells), Image.Resampling.BILINEAR, (x.begin, y.begin, x.end, y.end))
     canvas.paste(cells, (x.first_cell, y.first_cell))
     return np.asarray(canvas)
 
@@ -156,18 +154,21 @@ def cut(photo: Image.Image, crop: Crop, size: int, outside: tuple[int, int, int]
 class _Span(NamedTuple):
     """The output pixels ("cells") of one axis that a photo reaches, and the photo pixels that they need.
 
-    `begin` and `end`, the edges of the cells, count from `start`.
+    `before` and `after` are blocks of border that the cells need beyond the photo; `begin` and `end`, the edges of the
+    cells, count blocks from where the border begins.
     """
 
     first_cell: int
     cells: int
     start: int
     stop: int
+    before: int
+    after: int
     begin: float
     end: float
 
 
-def _span(origin: float, length: int, step: float, size: int) -> _Span:
+def _span(origin: float, length: int, step: float, size: int, block: int) -> _Span:
     """The span of `size` cells, `step` photo pixels each, from `origin`, over a photo of `length` pixels."""
     first = max(0, min(size - 1, math.floor(-origin / step) - 1))
     last = min(size, max(first + 1, math.ceil((length - origin) / step) + 1))
@@ -175,4 +176,7 @@ def _span(origin: float, length: int, step: float, size: int) -> _Span:
     reach = 1.5 * step + 2  # half the triangle's width, and the blocks that the edges cut
     start = max(0, min(length - 1, math.floor(begin - reach)))
     stop = min(length, max(start + 1, math.ceil(end + reach)))
-    return _Span(first, last - first, start, stop, begin - start, end - start)
+    before = max(0, math.ceil((start - begin + reach) / block))
+    after = max(0, math.ceil((end + reach - stop) / block))
+    offset = before - start / block
+    return _Span(first, last - first, start, stop, before, after, begin / block + offset, end / block + offset)

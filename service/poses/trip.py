@@ -79,7 +79,7 @@ class Trip:
         """
         start = time.monotonic()
         self._outputs = await self._compute(self._first_crops)
-        for refinement in REFINEMENTS if self._options.refine else ():
+        for refinement in REFINEMENTS if self._options.refines else ():
             await self._refine(refinement)
         if self._options.zooms_out and can_tell_close_ups(self._stations.spec.skeleton):
             await self._zoom_out()
