@@ -61,11 +61,15 @@ def test_people_come_in_the_order_of_their_boxes(
     assert sum(found.timing.values()) <= 2 * found.timing["total"]
 
 
-def test_without_boxes_the_whole_photo_is_one_person(
+def test_without_boxes_the_whole_photo_is_one_person_and_passes_follow(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
 ) -> None:
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options()))
     assert [(person.whole_image, person.heatmaps) for person in found.people] == [(True, None)]
+    refined = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
+    np.testing.assert_array_equal(found.people[0].joints, refined.people[0].joints)
+    assert engine.batches[: len(engine.batches) // 2] * 2 == engine.batches
+    assert len(engine.batches) > 4
 
 
 def test_a_box_beside_the_photo_is_refused(
