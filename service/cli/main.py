@@ -5,20 +5,17 @@ import asyncio
 import contextlib
 import json
 import logging
-import math
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-import uvicorn
 from PIL import Image
 
 from service.api.app import create_app
 from service.api.lifecycle import Runtime
+from service.api.server import Server, listen
 from service.errors import ServiceError, StartupError
 from service.formats.native import answer
 from service.formats.overlay import overlay
@@ -34,8 +31,6 @@ from service.report.table4 import build_report, time_engine
 from service.settings import Settings, environment_warnings
 
 _log = logging.getLogger(__name__)
-
-_REFUSAL_SECONDS: Final = 3  # after the drain, for telling those who are left
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,22 +116,11 @@ def _serve(chosen: argparse.Namespace) -> int:
     logging.basicConfig(level=settings.log_level.upper(), format=form)
     for sentence in environment_warnings():
         _log.warning(sentence)
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     engine = OnnxEngine(settings)
     app = create_app(settings, lambda _: engine)
-    config = uvicorn.Config(
-        app,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # httptools loses the body of a request that offers HTTP/2, as Java's do, and takes headers of any size.
-        http="h11",
-        ws="none",
-        timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + _REFUSAL_SECONDS,
-    )
     runtime: Runtime = app.state.runtime
-    server = _Server(config, runtime)
+    server = Server(app, runtime)
     # Before uvicorn listens to signals, and when it raises them again after its drain: a service that was asked to stop
     # and did has not failed.
     signal.signal(signal.SIGTERM, server.handle_exit)
@@ -150,46 +134,6 @@ def _serve(chosen: argparse.Namespace) -> int:
         reason = error.__cause__ or error
         raise StartupError(f"the service cannot start: {str(reason) or type(reason).__name__}") from error
     return 0
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server that tells the runtime when it starts to drain."""
-
-    def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
-        super().__init__(config)
-        self._runtime = runtime
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for listener in (sockets or ()) if self.started else ():
-            host, port = listener.getsockname()[:2]
-            _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._runtime.drain()
-        refusal = asyncio.create_task(self._runtime.refuse_the_rest())
-        await super().shutdown(sockets)
-        refusal.cancel()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket bound to an address; uvicorn begins to listen on it when the service is ready.
-
-    Raises:
-        StartupError: The address is unknown or taken.
-    """
-    listener: socket.socket | None = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except (OSError, UnicodeError) as error:  # the latter of names that cannot be
-        if listener is not None:
-            listener.close()
-        told = getattr(error, "strerror", None) or error
-        raise StartupError(f"cannot listen on {host}:{port}: {told}") from error
-    return listener
 
 
 def _predict(chosen: argparse.Namespace) -> int:
