@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 _ROOT: Final = Path("/")
 _M_ARENA_MAX: Final = -8  # of <malloc.h>
+_MOST_DESCRIPTORS: Final = 65_536
 
 
 def usable_cpus(root: Path = _ROOT) -> int:
@@ -145,6 +146,22 @@ def peak_resident_bytes(root: Path = _ROOT) -> float:
 def resident_bytes(root: Path = _ROOT) -> float:
     """The process' resident set at this moment; nan where there is no `/proc`."""
     return _status_bytes("VmRSS", root)
+
+
+def free_descriptors() -> float:
+    """Files and connections that this process may still open, with its soft limit raised; inf where none is known.
+
+    The soft limit becomes the hard one, or 65,536 if that is less.
+    """
+    if not hasattr(resource, "RLIMIT_NOFILE"):
+        return math.inf
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (math.inf if limit == resource.RLIM_INFINITY else limit for limit in limits)
+    if soft < (most := min(hard, _MOST_DESCRIPTORS)):
+        with contextlib.suppress(OSError, ValueError):  # macOS lets a process have fewer than its hard limit says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (int(most), limits[1]))
+            soft = most
+    return soft - len(os.listdir("/dev/fd"))
 
 
 def _status_bytes(name: str, root: Path) -> float:

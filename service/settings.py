@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         30.0,
         gt=0,
         le=3600,
-        description="Most seconds for a body to arrive, and again until its answer; then it is refused.",
+        description="Most seconds for a body to arrive, again until its answer, and again for it to be read.",
     )
     drain_seconds: float = Field(
         30.0, ge=0, le=3600, description="Seconds that SIGTERM leaves for accepted requests to finish."

@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None, engine_factory: EngineFactory =
         license_info={"name": "Apache-2.0"},
     )
     app.state.runtime = runtime
-    app.add_middleware(RequestMiddleware, metrics=runtime.metrics)
+    app.add_middleware(RequestMiddleware, runtime=runtime)
     for routes in (pose, health, metrics, report):
         app.include_router(routes.router)
     _answer_with_problems(app, runtime)

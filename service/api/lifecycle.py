@@ -4,6 +4,7 @@ import asyncio
 import io
 import logging
 import time
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -38,6 +39,7 @@ class Runtime:
         uploads: Lets bodies in as long as there is memory for them.
         estimator: The way of a photo; None before `start`.
         start_error: Why `start` failed.
+        has_room: Whether one more request may be taken; a server with a limit of its own replaces it.
         drain_until: Instant of `time.monotonic()` by which accepted requests must be done, once the process is to stop:
             no longer ready, still finishing what it has accepted.
     """
@@ -48,6 +50,7 @@ class Runtime:
         self.uploads = UploadBudget(_UPLOADS_FRACTION * memory_limit_bytes())
         self.estimator: BoundedEstimator | None = None
         self.start_error: Exception | None = None
+        self.has_room: Callable[[], bool] = lambda: True
         self.drain_until: float | None = None
         self._engine: Engine | None = None
         self._start_times: list[float] = []

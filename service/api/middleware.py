@@ -13,8 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
-from service.errors import NotReady
-from service.metrics import Metrics
+from service.api.lifecycle import Runtime
+from service.errors import NotReady, Overloaded
 
 _access_log = logging.getLogger("service.access")
 _log = logging.getLogger(__name__)
@@ -28,12 +28,13 @@ class RequestMiddleware:
 
     Args:
         app: The application inside.
-        metrics: Where requests are counted.
+        runtime: Says where requests are counted, and whether one more may be taken; probes and scrapes always may.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
         self.app = app
-        self.metrics = metrics
+        self.runtime = runtime
+        self.metrics = runtime.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request through, and count it."""
@@ -62,7 +63,10 @@ class RequestMiddleware:
         is_quiet = scope["path"].startswith(_QUIET_PATHS)
         with nullcontext() if is_quiet else self.metrics.in_flight.track_inprogress():
             try:
-                await self.app(scope, receive, send_with_id)
+                if is_quiet or self.runtime.has_room():
+                    await self.app(scope, receive, send_with_id)
+                else:
+                    await refuse(Overloaded("as many requests are being answered as connections may be open", 1))
             except asyncio.CancelledError:  # by the server, when the drain is over and the body still on its way
                 if status:
                     raise
