@@ -68,6 +68,12 @@ class Settings(BaseSettings):
         le=3600,
         description="Most seconds for a body to arrive, again until its answer, and again for it to be read.",
     )
+    keep_alive_seconds: int = Field(
+        75,
+        ge=1,
+        le=3600,
+        description="Seconds that a connection stays open without a request; more than a proxy in front keeps it.",
+    )
     drain_seconds: float = Field(
         30.0, ge=0, le=3600, description="Seconds that SIGTERM leaves for accepted requests to finish."
     )

@@ -58,6 +58,7 @@ class Server(uvicorn.Server):
             # httptools loses the body of a request that offers HTTP/2, as Java's do, and takes headers of any size.
             http=Connection,
             ws="none",
+            timeout_keep_alive=runtime.settings.keep_alive_seconds,
             timeout_graceful_shutdown=math.ceil(runtime.settings.drain_seconds) + _REFUSAL_SECONDS,
         )
         super().__init__(config)

@@ -121,6 +121,14 @@ def test_the_time_for_a_head_is_neither_that_of_a_body_nor_that_between_requests
         assert kept.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_connection_without_a_request_stays_for_the_time_of_keep_alive(serve: Serve) -> None:
+    assert Settings.model_fields["keep_alive_seconds"].default > 60, "proxies keep their connections for a minute"
+    limits = Limits(100, head_seconds=LONG, read_seconds=LONG)
+    with serve(limits, keep_alive_seconds=1) as serving, serving.connect(PROBE) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert connection.recv(65536) == b""
+
+
 def test_a_connection_that_was_reset_leaves_no_timer_that_holds_it(serve: Serve) -> None:
     with serve(Limits(100, head_seconds=LONG, read_seconds=LONG)) as serving:
         with serving.connect(PROBE) as client:
