@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from models.spec.crop import OUTSIDE_COLOUR, Box, Crop
+from models.spec.crop import OUTSIDE_COLOUR, Box, Crop, cut
 from models.spec.skeleton import JOINTS, LOWER_BODY, UPPER_BODY
 
 CONTEXT: Final = 1.5
@@ -80,14 +80,8 @@ class Person:
 
     def cut(self, size: int) -> NDArray[np.uint8]:
         """The crop around `box` as RGB [size, size, 3], wherever the box lies."""
-        crop = self.crop
-        edge = math.ceil(max(0, -crop.x, -crop.y, crop.x + crop.side - self.size, crop.y + crop.side - self.size))
-        square = Image.new("RGB", (self.size + 2 * edge, self.size + 2 * edge), OUTSIDE_COLOUR)
         with Image.open(io.BytesIO(self.picture)) as image:
-            square.paste(image.convert("RGB"), (edge, edge))
-        x, y = crop.x + edge, crop.y + edge
-        window = (x, y, x + crop.side, y + crop.side)
-        return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR, window))
+            return cut(image.convert("RGB"), self.crop, size)
 
     def half(self, upper: bool, ends: bool) -> Self:
         """The same person with a box around the labelled joints above or below the hips only.
