@@ -59,8 +59,8 @@ class Settings(BaseSettings):
         description="Threads that decode and crop photos; 0 takes as many as affinity and cgroup quota allow.",
     )
     max_boxes: int = Field(64, ge=1, le=1024, description="Most boxes in a request.")
-    # Pillow warns above 89 megapixels and refuses above 179; below, our own check is the one that speaks.
-    max_pixels: int = Field(50_000_000, ge=1, le=89_000_000, description="Most pixels (width x height) of a photo.")
+    # Pillow refuses some formats above 178,956,970 pixels; below, our own check is the one that speaks.
+    max_pixels: int = Field(2**26, ge=1, le=178_000_000, description="Most pixels (width x height) of a photo.")
     max_body_bytes: int = Field(32 * 2**20, ge=1024, le=2**30, description="Most bytes of a request's body.")
     deadline_seconds: float = Field(
         30.0,

@@ -22,7 +22,10 @@ def astronaut() -> bytes:
 def encode() -> Callable[..., bytes]:
     def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
         file = io.BytesIO()
-        image.save(file, kind, **options)
+        if kind == "HEIC":
+            pytest.importorskip("pillow_heif").from_pillow(image).save(file, **options)
+        else:
+            image.save(file, kind, **options)
         return file.getvalue()
 
     return encode

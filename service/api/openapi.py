@@ -64,7 +64,10 @@ def request_body() -> dict[str, Any]:
     form = {"type": "object", "required": ["image"], "properties": {"image": _FILE, **_options()}}
     return {
         "required": True,
-        "description": "The photo; its bytes decide the format.",
+        "description": (
+            "The photo; its bytes decide the format: JPEG, PNG, WebP, AVIF, BMP, the first frame of GIF and TIFF, "
+            "and HEIC where the service has the extra that reads it."
+        ),
         "content": {
             "image/*": {"schema": _FILE},
             "application/octet-stream": {"schema": _FILE},

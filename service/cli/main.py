@@ -22,7 +22,7 @@ from service.formats.overlay import overlay
 from service.host import use_one_heap
 from service.inference.onnx_engine import OnnxEngine
 from service.metrics import Metrics
-from service.photos.decoding import decode
+from service.photos.decoding import FORMATS, decode
 from service.poses.estimator import Estimator
 from service.poses.options import Options, parse_options
 from service.poses.people import Poses
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
 
     predict = commands.add_parser("predict", parents=[engine], help="estimate one photo's poses")
-    predict.add_argument("photo", type=Path, help="JPEG, PNG, WebP, GIF, TIFF or BMP")
+    predict.add_argument("photo", type=Path, help=", ".join(FORMATS))
     predict.add_argument(
         "--box",
         action="append",

@@ -1,19 +1,19 @@
 """A photo's file -> pixels: which format, how large, which way up, and how finely it must be decoded.
 
-The bytes decide the format. Only `FORMATS` are ever handed to a decoder, and of how many parts the file is (`parts`)
-and how large the photo is are checked before a pixel is decoded. All functions are safe to call from many threads.
+The bytes decide the format. Only `FORMATS` are ever handed to a decoder, and of how many parts the file is (`parts`),
+how large the photo is, how long it will take (`work`) and whether it is all there (`integrity`) are checked before a
+pixel is decoded. All functions are safe to call from many threads.
 """
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     ExifTags,
     GifImagePlugin,
@@ -26,7 +26,11 @@ from PIL import (
 
 from models.spec.crop import OUTSIDE_COLOUR
 from service.errors import Malformed, NotAnImage, ServiceError, TooLarge
-from service.photos.limits import MAX_PARSED_BYTES, Pieces, check_parts, check_tiles
+from service.photos.colours import bands, to_rgb
+from service.photos.integrity import check_whole
+from service.photos.limits import JPEG_END, MAX_PARSED_BYTES, Pieces, check_parts, check_tiles, has_all_scans
+from service.photos.signatures import ADVICE, kind_of
+from service.photos.work import check_work
 
 _Opener = Callable[[io.BytesIO], Image.Image]
 
@@ -44,6 +48,13 @@ class Cost:
     amount: float
 
 
+def _open_jpeg(file: io.BytesIO) -> Image.Image:
+    image = JpegImagePlugin.JpegImageFile(file)
+    if image.mode == "CMYK" and "adobe" not in image.info:  # Adobe alone stores ink as its absence
+        image.tile = [tile._replace(args=("CMYK", "")) for tile in image.tile]
+    return image
+
+
 def _open_tiff(file: io.BytesIO) -> Image.Image:
     image = TiffImagePlugin.TiffImageFile(file)
     image.is_animated = True  # of one picture only, Pillow reads all numbers in EXIF's directories, however many
@@ -51,17 +62,28 @@ def _open_tiff(file: io.BytesIO) -> Image.Image:
 
 
 # The plugins' own classes rather than Image.open, whose size check comes first, warns, and does not tell the size.
-_OPENERS: Final[dict[str, tuple[Callable[[bytes], bool], _Opener]]] = {
-    "JPEG": (lambda head: head.startswith(b"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
-    "PNG": (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
-    "WebP": (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", WebPImagePlugin.WebPImageFile),
-    "GIF": (lambda head: head.startswith((b"GIF87a", b"GIF89a")), GifImagePlugin.GifImageFile),
-    "TIFF": (lambda head: head.startswith((b"II*\0", b"MM\0*")), _open_tiff),
-    "BMP": (lambda head: head.startswith(b"BM"), BmpImagePlugin.BmpImageFile),
+_OPENERS: Final[dict[str, _Opener]] = {
+    "JPEG": _open_jpeg,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "TIFF": _open_tiff,
+    "BMP": BmpImagePlugin.BmpImageFile,
 }
+if AvifImagePlugin.SUPPORTED:
+    _OPENERS["AVIF"] = AvifImagePlugin.AvifImageFile
+try:
+    from pillow_heif import HeifImageFile
+except ImportError:  # the extra "heif" is not installed
+    pass
+else:
+    _OPENERS["HEIC"] = HeifImageFile
 
 FORMATS: Final = tuple(_OPENERS)
 """The formats that are read, the first frame of each."""
+
+MAX_SIDE: Final = 65_535
+"""Longest side of a photo, JPEG's own limit: decoders copy a row again and again while it comes in."""
 
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -88,7 +110,9 @@ than int8 moves them, and PCKh by -0.2 to +0.3 points; 640 x 480 with a box take
 FAITHFUL: Final = 2.0
 """A crop keeps as many when more than half is left out: values are off by 0.2 of 255 on average, and not by 0.9."""
 
-_BAND_PIXELS: Final = 2**19  # converted to RGB at a time
+_EXIF: Final = ("exif", "Raw profile type exif")  # where Pillow keeps EXIF data
+
+_FILLING: Final = b"\xd7" * 64  # where pixels are missing, libjpeg makes up zeros
 
 _LARGEST_REDUCTION: Final = 8  # of libjpeg, which shrinks by 2, 4 or 8 while it decodes
 
@@ -120,7 +144,7 @@ def predict_cost(data: bytes, max_pixels: int) -> Cost:
         data: Any bytes.
         max_pixels: Photos of more are refused, which costs nothing.
     """
-    kind = next((name for name, (matches, _) in _OPENERS.items() if matches(data[:16])), "other")
+    kind = kind_of(data) or "other"
     offset, layout = _SIZES.get(kind, (0, ""))
     if not layout or len(data) < offset + struct.calcsize(layout):
         return Cost(kind, len(data))
@@ -175,13 +199,14 @@ class PhotoFile:
             Malformed: There are no bytes, the header is broken, or the file has more parts than any encoder makes.
             TooLarge: The header tells of more pixels than the limit.
         """
-        name, image = _open(data)
-        width, height = image.size
-        if width * height > max_pixels:
-            pixels = f"{width} x {height} = {width * height:,} pixels"
-            raise TooLarge(f"the photo has {pixels}; the limit is {max_pixels:,}")
+        name, image = _open(data, max_pixels)
+        _check_size(image.width, image.height, max_pixels)
         check_tiles(name, image)
-        orientation = _orientation(name, image)
+        with _decoding(name):
+            check_work(name, image, data, max_pixels)
+            check_whole(name, data)
+            orientation = _orientation(name, image)
+        width, height = image.size
         if orientation in _QUARTER_TURNS:
             width, height = height, width
         return cls(name, image, orientation, width, height)
@@ -196,25 +221,26 @@ class PhotoFile:
         Raises:
             Malformed: The file is truncated or broken, or has more parts than any encoder makes.
         """
-        try:
-            reduction = self._reduce(step)
-            self.image.load()
-            rgb = _to_rgb(self.image, background)
+        with _decoding(self.name):
+            reduction = self._reduction(step)
+            rgb = to_rgb(self._load(reduction), background)
             turn = _TURNS.get(self.orientation)
             upright = rgb if turn is None else rgb.transpose(turn)
-        except (MemoryError, ServiceError):
-            raise  # our own failure, not the photo's, or already told
-        except Exception as error:
-            raise _broken(self.name, error) from error
         return Photo(upright, self.width, self.height, reduction)
 
-    def _reduce(self, step: float) -> int:
-        """Let libjpeg decode at the smallest scale that is sharp enough; how many photo pixels become one."""
-        reduction, (width, height) = _LARGEST_REDUCTION, self.image.size
+    def _load(self, reduction: int) -> Image.Image:
+        """The pixels as the file has them, of a JPEG at a fraction of its size."""
+        file = getattr(self.image, "fp", None)
+        if self.name == "JPEG" and isinstance(file, Pieces) and file.getvalue().find(JPEG_END, file.tell()) < 0:
+            return _load_endless(file.getvalue(), reduction)
+        _load_reduced(self.image, reduction)
+        return self.image
+
+    def _reduction(self, step: float) -> int:
+        """How many photo pixels may become one, along each axis, while libjpeg decodes."""
+        reduction = _LARGEST_REDUCTION
         while reduction > 1 and not self._may_reduce(reduction, step):
             reduction //= 2
-        if reduction > 1:
-            self.image.draft(None, (width // reduction, height // reduction))
         return reduction
 
     def _may_reduce(self, reduction: int, step: float) -> bool:
@@ -226,80 +252,79 @@ class PhotoFile:
         return self.name == "JPEG" and is_exact and is_fine
 
 
-def _open(data: bytes) -> tuple[str, Image.Image]:
+def _open(data: bytes, max_pixels: int) -> tuple[str, Image.Image]:
     if not data:
         raise Malformed("the photo is empty: 0 bytes, at least 1 is needed")
-    for name, (matches, opener) in _OPENERS.items():
-        if matches(data[:16]):
-            check_parts(name, data)
-            # A BMP's run lengths are read two bytes at a time.
-            file = io.BytesIO(data) if name == "BMP" else Pieces(data, name)
-            try:
-                return name, opener(file)
-            except ServiceError:
-                raise
-            except Exception as error:
-                raise _broken(name, error) from error
-    raise NotAnImage(f"the {len(data):,} bytes are not a photo in any of the formats {', '.join(FORMATS)}")
+    name = kind_of(data)
+    if name not in _OPENERS:
+        raise _not_read(name, data)
+    check_parts(name, data, max_pixels)
+    with _decoding(name):
+        try:
+            return name, _OPENERS[name](Pieces(data, name))
+        except Image.DecompressionBombError:  # before it says how many
+            most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+            raise TooLarge(f"the photo has more than {most:,} pixels; the limit is {max_pixels:,}") from None
 
 
-def _broken(name: str, error: Exception) -> Malformed:
-    """A decoder's error as a problem. Decoders raise anything on broken files: OSError, SyntaxError, IndexError..."""
-    told = str(error).strip().splitlines() or [type(error).__name__]
-    return Malformed(f"the {name} photo is truncated or broken: {told[0][:200]}")
+def _not_read(name: str | None, data: bytes) -> NotAnImage:
+    formats = ", ".join(FORMATS)
+    if name is None:
+        return NotAnImage(f"the {len(data):,} bytes are not a photo in any of the formats {formats}")
+    return NotAnImage(f"the file is {name}, which is not read: {ADVICE[name]}; the formats are {formats}")
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooLarge(f"the photo has {width} x {height} = {width * height:,} pixels; the limit is {max_pixels:,}")
+    if max(width, height) > MAX_SIDE:
+        raise TooLarge(f"the photo has {width} x {height} pixels; the limit of a side is {MAX_SIDE:,}")
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """A decoder's errors as problems. Decoders raise anything on broken files: OSError, SyntaxError, IndexError..."""
+    try:
+        yield
+    except (MemoryError, ServiceError):
+        raise  # our own failure, not the photo's, or said already
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        what = "is truncated" if "truncated" in reason.lower() else "cannot be decoded"
+        raise Malformed(f"the {name} photo {what}: {reason}") from error
+
+
+def _load_reduced(image: Image.Image, reduction: int) -> None:
+    if reduction > 1:
+        image.draft(None, (image.width // reduction, image.height // reduction))
+    image.load()
+
+
+def _load_endless(data: bytes, reduction: int) -> Image.Image:
+    """A JPEG that lacks its end. If nothing else is missing, what stands there changes no pixel.
+
+    Raises:
+        Malformed: More is missing.
+    """
+    body = data.removesuffix(b"\xff")
+    image, other = (_open_jpeg(io.BytesIO(body + filling + JPEG_END)) for filling in (b"", _FILLING))
+    for each in (image, other):
+        _load_reduced(each, reduction)
+    is_same = all(image.crop(band).tobytes() == other.crop(band).tobytes() for band in bands(image))
+    if not is_same or not has_all_scans(data):
+        raise Malformed("the JPEG photo is truncated: its last pixels are missing")
+    return image
 
 
 def _orientation(name: str, image: Image.Image) -> int:
     """The EXIF orientation still to be applied; 1, upright, where there is none or it cannot be read."""
     if name == "TIFF":
         return 1  # the plugin has applied it
-    if len(image.info.get("exif", b"")) > MAX_PARSED_BYTES:
+    if name == "PNG" and "exif" not in image.info:
+        image.load()  # they may follow the pixels
+    if any(len(image.info.get(key) or b"") > MAX_PARSED_BYTES for key in _EXIF):
         return 1  # a value that fills them takes Pillow seconds
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except ServiceError:
-        raise  # Pillow decodes a PNG to look for them
     except Exception:  # broken EXIF data raise anything, and a photo without them is still a photo
         return 1
-
-
-def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Any mode to RGB, band by band: what a whole photo would need in between is many times the photo."""
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    rows = max(1, _BAND_PIXELS // image.width)
-    bands = [(0, top, image.width, min(top + rows, image.height)) for top in range(0, image.height, rows)]
-    convert: Callable[[Image.Image], Image.Image] = partial(_opaque, background=background)
-    if image.mode.startswith(("I", "F")):
-        lows, highs = zip(*(_range(np.asarray(image.crop(band))) for band in bands), strict=True)
-        convert = partial(_scaled, low=min(lows), high=max(highs))
-    rgb = Image.new("RGB", image.size)
-    for band in bands:
-        rgb.paste(convert(image.crop(band)), band)
-    return rgb
-
-
-def _opaque(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """8 bits a channel to RGB; what is transparent becomes the background."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    colours = image.convert("RGBA")
-    rgb = Image.new("RGB", image.size, background)
-    rgb.paste(colours, mask=colours.getchannel("A"))
-    return rgb
-
-
-def _scaled(image: Image.Image, low: float, high: float) -> Image.Image:
-    """Grey of more than 8 bits to RGB, `low` black and `high` white."""
-    scaled = (_finite(np.asarray(image)) - low) * np.float32(255 / max(high - low, 1e-12))
-    return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB")
-
-
-def _range(grey: NDArray[np.generic]) -> tuple[float, float]:
-    """Black and white: of unsigned 16 bits the range of the type, of everything else the extremes."""
-    values = _finite(grey)
-    return (0.0, 65535.0) if grey.dtype.kind == "u" else (float(values.min()), float(values.max()))
-
-
-def _finite(grey: NDArray[np.generic]) -> NDArray[np.float32]:
-    return np.clip(np.nan_to_num(grey.astype(np.float32)), -1e30, 1e30)

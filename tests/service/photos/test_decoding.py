@@ -1,5 +1,9 @@
+import io
+import re
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +15,12 @@ from PIL import Image
 
 from models.spec.crop import OUTSIDE_COLOUR, Crop, CropRule
 from service.errors import Malformed, NotAnImage, ServiceError, TooLarge
+from service.photos import decoding
 from service.photos.crops import KeptPhotos, PhotoSource
 from service.photos.decoding import FAITHFUL, FORMATS, SHARP, PhotoFile, decode
+from service.photos.limits import png_chunks
+from service.settings import Settings
+from tests.service.photos.test_limits import chunk
 
 LIMIT = 50_000_000
 RED = (255, 0, 0)
@@ -42,6 +50,32 @@ def test_16_bits_are_scaled_rather_than_clipped(encode: Encode) -> None:
     assert np.asarray(decode(encode(Image.fromarray(grey)), LIMIT))[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_few_bits_in_16_are_stretched(bits: int, encode: Encode) -> None:
+    grey = (np.array([[0.2, 0.4, 0.6, 1.0]]) * (2**bits - 1)).astype(np.uint16)
+    wanted = np.asarray(decode(encode(Image.fromarray(grey.astype(np.int32)), "TIFF"), LIMIT))
+    for kind in ("PNG", "TIFF"):
+        read = np.asarray(decode(encode(Image.fromarray(grey), kind), LIMIT))
+        np.testing.assert_array_equal(read, wanted)
+        assert read[0, :, 0].tolist() in ([0, 64, 128, 255], [0, 63, 127, 255], [0, 64, 127, 255])
+
+
+def test_a_cmyk_jpeg_is_no_negative_with_or_without_adobes_marker(encode: Encode) -> None:
+    ink = np.zeros((16, 16, 4), np.uint8)
+    ink[..., 3] = 200  # nearly black
+    jpeg = encode(Image.fromarray(ink, "CMYK"), "JPEG", quality=95)
+    start = jpeg.index(b"\xff\xee")
+    assert jpeg[start + 4 : start + 9] == b"Adobe"
+    length = 2 + int.from_bytes(jpeg[start + 2 : start + 4])
+    # Without the marker, its values mean what they say: ink, and not what is left of the paper.
+    bare = jpeg[:start] + jpeg[start + length :]
+    assert np.asarray(decode(jpeg, LIMIT)).max() < 70
+    assert np.asarray(decode(bare, LIMIT)).min() < 10  # full ink of the other three, with little black
+    plain = encode(Image.fromarray(255 - ink, "CMYK"), "JPEG", quality=95)
+    plain = plain[:start] + plain[start + length :]
+    assert np.asarray(decode(plain, LIMIT)).max() < 70
+
+
 def test_what_is_transparent_has_the_outsides_colour(encode: Encode) -> None:
     photo = Image.new("RGBA", (2, 1), (*RED, 0))
     photo.putpixel((1, 0), (*RED, 255))
@@ -52,7 +86,7 @@ def test_a_large_photo_is_converted_as_a_small_one_is(encode: Encode, monkeypatc
     values = np.random.default_rng(0).integers(0, 256, (40, 30, 4), np.uint8)
     modes = [Image.fromarray(values), Image.fromarray(values, "CMYK"), Image.fromarray(values[..., 0] * 3.5 - 100.0)]
     whole = [np.asarray(decode(encode(photo, "TIFF"), LIMIT)) for photo in modes]
-    monkeypatch.setattr("service.photos.decoding._BAND_PIXELS", 100)
+    monkeypatch.setattr("service.photos.colours._BAND_PIXELS", 100)
     for photo, wanted in zip(modes, whole, strict=True):
         np.testing.assert_array_equal(np.asarray(decode(encode(photo, "TIFF"), LIMIT)), wanted)
 
@@ -73,7 +107,7 @@ print(peak_resident_bytes() - before)
     assert added < 10 * 3000 * 3000
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_orientation_is_applied_once(kind: str, orientation: int, encode: Encode) -> None:
     upright = Image.new("RGB", (48, 32), (0, 0, 0))
@@ -95,7 +129,7 @@ def test_the_size_is_refused_from_the_header(encode: Encode) -> None:
 
 
 def test_other_bytes_are_not_an_image(encode: Encode) -> None:
-    with pytest.raises(NotAnImage, match="JPEG, PNG, WebP, GIF, TIFF, BMP"):
+    with pytest.raises(NotAnImage, match="JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF"):
         decode(encode(Image.new("RGB", (2, 2)), "PPM"), LIMIT)
     with pytest.raises(Malformed, match="empty"):
         decode(b"", LIMIT)
@@ -105,8 +139,115 @@ def test_other_bytes_are_not_an_image(encode: Encode) -> None:
 def test_a_truncated_file_is_malformed(kind: str, encode: Encode) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     whole = encode(Image.fromarray(noise), kind)
-    with pytest.raises(Malformed, match=f"the {kind} photo is truncated or broken: "):
-        decode(whole[: len(whole) // 2], LIMIT)
+    for kept in (0.5, 0.9):
+        with pytest.raises(Malformed, match=f"the {kind} photo (is truncated|cannot be decoded): "):
+            decode(whole[: int(len(whole) * kept)], LIMIT)
+
+
+def noise_png(**options: object) -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((512, 512), 80).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def test_a_png_without_one_of_its_chunks_is_malformed() -> None:
+    png = noise_png()
+    chunks = [(kind, start, stop) for kind, start, stop in png_chunks(png) if kind == b"IDAT"]
+    assert len(chunks) > 3
+    for _, start, stop in chunks:
+        with pytest.raises(Malformed, match="the PNG photo"):
+            decode(png[:start] + png[stop:], LIMIT)
+
+
+def test_a_flipped_byte_of_a_png_is_malformed() -> None:
+    png = noise_png()
+    for place in range(45, len(png), 10_007):
+        with pytest.raises(Malformed, match=r"is damaged: its chunk b'I[DE][AN][TD]' at byte \S+ has a wrong checksum"):
+            decode(png[:place] + bytes([png[place] ^ 1]) + png[place + 1 :], LIMIT)
+
+
+def test_an_interlaced_png_that_ends_early_is_said_to() -> None:
+    rows = [row for width in (1, 1, 1) for row in [bytes(1 + width)]]
+    pixels = zlib.compress(b"".join(rows))
+    header = struct.pack(">IIBBBBB", 64, 64, 8, 0, 0, 0, 1)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND")
+    with pytest.raises(Malformed, match="the PNG photo is truncated: image file is truncated"):
+        decode(png, LIMIT)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 95, "subsampling": 0}])
+def test_a_jpeg_that_lacks_only_its_end_is_read(options: dict[str, object], encode: Encode) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (15, 20, 3), np.uint8)
+    jpeg = encode(Image.fromarray(values).resize((1200, 900), Image.Resampling.BICUBIC), "JPEG", **options)
+    for lacking in (1, 2):
+        short = jpeg[:-lacking]
+        assert decode(short, LIMIT).tobytes() == decode(jpeg, LIMIT).tobytes()
+        assert PhotoFile.open(short, LIMIT).decode(1e9).pixels.tobytes() == (
+            PhotoFile.open(jpeg, LIMIT).decode(1e9).pixels.tobytes()
+        )
+    for lacking in (3, 4, 30, 1000, len(jpeg) // 2):
+        with pytest.raises(Malformed, match="the JPEG photo is truncated: its last pixels are missing"):
+            decode(jpeg[:-lacking], LIMIT)
+
+
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_malformed(encode: Encode) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    jpeg = encode(Image.fromarray(values), "JPEG", progressive=True)
+    tables = [found.start() for found in re.finditer(b"\xff\xc4", jpeg)]
+    for place in (tables[-1], tables[-1] + 1, tables[-1] + 8, tables[-2]):
+        with pytest.raises(Malformed, match="the JPEG photo is truncated"):
+            decode(jpeg[:place], LIMIT)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_gif_frame_larger_than_its_canvas_is_refused_by_our_limit(encode: Encode) -> None:
+    gif = bytearray(encode(Image.new("L", (8, 8)), "GIF"))
+    frame = gif.index(b",", 13 + (3 << (gif[10] & 7) + 1))
+    gif[frame + 5 : frame + 9] = struct.pack("<HH", 10_000, 9_000)
+    with pytest.raises(TooLarge, match="10000 x 9000 = 90,000,000 pixels; the limit is 50,000,000"):
+        decode(bytes(gif), LIMIT)
+    gif[frame + 5 : frame + 9] = struct.pack("<HH", 60_000, 60_000)
+    with pytest.raises(TooLarge, match="more than 178,956,970 pixels; the limit is 50,000,000"):
+        decode(bytes(gif), LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "PNG"])
+def test_a_side_is_bounded(kind: str, encode: Encode) -> None:
+    assert decode(encode(Image.new("1", (65_535, 1)), kind), LIMIT).size == (65_535, 1)
+    with pytest.raises(TooLarge, match="65536 x 1 pixels; the limit of a side is 65,535"):
+        decode(encode(Image.new("1", (65_536, 1)), kind), LIMIT)
+
+
+def test_by_default_phones_photos_fit_and_larger_ones_by_setting(encode: Encode) -> None:
+    for size in ((8160, 6144), (8192, 8192)):
+        photo = PhotoFile.open(encode(Image.new("L", size), "JPEG"), Settings().max_pixels)
+        assert (photo.width, photo.height) == size
+    large = encode(Image.new("L", (12_000, 9_000)), "JPEG")
+    with pytest.raises(TooLarge, match="108,000,000 pixels; the limit is 67,108,864"):
+        decode(large, Settings().max_pixels)
+    assert PhotoFile.open(large, Settings(max_pixels=108_000_000).max_pixels).decode(1e9).width == 12_000
+
+
+def test_heic_is_read_as_people_see_it() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    upright = Image.new("RGB", (96, 64), (0, 0, 0))
+    upright.paste(RED, (0, 0, 32, 32))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    pillow_heif.from_pillow(upright.transpose(Image.Transpose.ROTATE_90)).save(file, exif=exif.tobytes())
+    photo = decode(file.getvalue(), LIMIT)
+    assert photo.size == (96, 64)
+    assert photo.getpixel((8, 8))[0] > 150
+    assert photo.getpixel((80, 50))[0] < 60
+
+
+def test_without_its_extra_heic_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(decoding._OPENERS, "HEIC", raising=False)
+    with pytest.raises(
+        NotAnImage, match='the file is HEIC, which is not read: the operator may install the extra "heif"'
+    ):
+        decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), LIMIT)
 
 
 @settings(max_examples=300, deadline=None)

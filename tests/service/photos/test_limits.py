@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.errors import Malformed, ServiceError
+from service.errors import Malformed, NotAnImage, ServiceError
 from service.photos import limits as parts
 from service.photos.decoding import FORMATS, decode
-from service.photos.limits import MAX_READS, MAX_SCANS, MAX_SEGMENTS, MAX_STRIPS, Pieces, check_parts
+from service.photos.isobmff import iso_boxes
+from service.photos.limits import MAX_CHUNKS, MAX_READS, MAX_SEGMENTS, MAX_STRIPS, Pieces, check_parts
+from service.photos.work import MAX_SCANS
 
 LIMIT = 50_000_000
 
@@ -104,8 +106,90 @@ def test_a_png_of_many_chunks_is_refused(encode: Encode) -> None:
     read = decode(png[:33] + small + chunk(b"IEND"), LIMIT)
     np.testing.assert_array_equal(np.asarray(read)[..., 0], np.asarray(photo))
     for place in (33, len(png) - 12):
-        with pytest.raises(Malformed, match=r"the PNG photo has at least 262,14\d pieces .* the limit is 262,144"):
-            decode(png[:place] + chunk(b"prIv") * (MAX_READS // 2) + png[place:], LIMIT)
+        with pytest.raises(Malformed, match="the PNG photo has at least 65,537 chunks; the limit is 65,536"):
+            decode(png[:place] + chunk(b"prIv") * MAX_CHUNKS + png[place:], LIMIT)
+
+
+def test_a_png_of_many_profiles_is_refused(encode: Encode) -> None:
+    png = encode(Image.new("L", (8, 8)))
+    profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(2**20)))
+    assert decode(png[:33] + profile + png[33:], LIMIT).size == (8, 8)
+    with pytest.raises(Malformed, match="the PNG photo has at least 9 colour profiles; the limit is 8"):
+        decode(png[:33] + profile * 9 + png[33:], LIMIT)
+
+
+@pytest.mark.parametrize("compression", [1, 2])
+def test_a_bmp_in_run_lengths_is_refused(compression: int, encode: Encode) -> None:
+    bmp = bytearray(encode(Image.new("P", (8, 8)), "BMP"))
+    bmp[30] = compression
+    with pytest.raises(NotAnImage, match="the BMP photo is packed in run lengths, which are not read"):
+        decode(bytes(bmp), LIMIT)
+
+
+def test_a_jpeg_in_arithmetic_code_is_not_said_to_be_broken(progressive: bytes) -> None:
+    with pytest.raises(NotAnImage, match="the JPEG photo is arithmetic-coded or hierarchical"):
+        decode(progressive.replace(b"\xff\xc2", b"\xff\xca"), LIMIT)
+
+
+def test_a_large_jpeg_may_have_fewer_scans(encode: Encode) -> None:
+    jpeg = encode(Image.new("L", (8192, 8192)), "JPEG", progressive=True)
+    few, limit = with_last_scan_repeated(jpeg, 30), 2**26
+    check_parts("JPEG", few, limit)
+    many = with_last_scan_repeated(jpeg, 60)
+    with pytest.raises(Malformed, match=r"the JPEG photo has at least (4|5)\d scans; the limit is (4|5)\d"):
+        check_parts("JPEG", many, limit)
+    check_parts("JPEG", many, 2 * limit)
+    with pytest.raises(Malformed, match=r"scans; the limit is (1|2)\d"):  # to be decoded twice
+        check_parts("JPEG", few[:-2], limit)
+
+
+def avif(encode: Encode, **changes: Callable[[bytes], bytes]) -> bytes:
+    """A small AVIF with the content of some boxes within its `meta` changed."""
+    file = encode(Image.new("RGB", (64, 64)), "AVIF")
+    head, meta, rest = (box for box in iso_boxes(file, 0, len(file)))
+    inner = b""
+    for box in iso_boxes(file, meta.start + 4, meta.stop):
+        content = changes.get(box.kind.decode(), bytes)(file[box.start : box.stop])
+        inner += struct.pack(">I4s", 8 + len(content), box.kind) + content
+    whole = struct.pack(">I4s", 12 + len(inner), b"meta") + bytes(4) + inner
+    return file[: head.stop] + whole + file[rest.start - 8 :]
+
+
+def test_an_avif_of_many_items_is_refused(encode: Encode) -> None:
+    check_parts("AVIF", avif(encode), LIMIT)
+    entry = struct.pack(">I4sIHH4sx", 21, b"infe", 2 << 24, 9, 0, b"Exif")
+    with pytest.raises(Malformed, match=r"the AVIF photo has at least 84,\d+ bytes on its items; the limit is 65,536"):
+        decode(avif(encode, iinf=lambda content: content + entry * 4000), LIMIT)
+    with pytest.raises(Malformed, match="the AVIF photo has at least 66,000 bytes on its frames; the limit is 65,536"):
+        decode(avif(encode) + struct.pack(">I4s", 66_008, b"moov") + bytes(66_000), LIMIT)
+
+
+def locations(*sizes: int, extents: int = 1) -> bytes:
+    """An `iloc` box of items 1, 2, ... with extents of a size."""
+    items = b"".join(
+        struct.pack(">HHH", number, 0, extents) + struct.pack(">II", 0, size) * extents
+        for number, size in enumerate(sizes, 1)
+    )
+    return bytes(4) + b"\x44\0" + struct.pack(">H", len(sizes)) + items
+
+
+@pytest.mark.parametrize(
+    ("iloc", "told"),
+    [
+        (locations(*[2**20] * 20), "bytes in its items; the limit is 1,048,576"),
+        (locations(1, extents=1001), "1,001 extents of its items; the limit is 1,000"),
+        (bytes(4) + b"\0\0" + struct.pack(">HHHH", 1, 1, 0, 65_535), "65,535 extents of its items"),
+    ],
+)
+def test_an_avifs_items_share_few_bytes(iloc: bytes, told: str, encode: Encode) -> None:
+    with pytest.raises(Malformed, match=told):
+        decode(avif(encode, iloc=lambda _: iloc), LIMIT)
+
+
+def test_an_avifs_exif_is_bounded(encode: Encode) -> None:
+    exif = encode(Image.new("RGB", (64, 64)), "AVIF", exif=b"Exif\0\0II*\0\x08\0\0\0" + bytes(2**21))
+    with pytest.raises(Malformed, match="bytes of EXIF; the limit is 2,097,152"):
+        decode(exif, LIMIT)
 
 
 def test_a_gif_of_many_blocks_is_refused(encode: Encode) -> None:
@@ -143,8 +227,8 @@ def test_a_tiffs_strips_cover_the_photo_once() -> None:
 
 
 def test_a_tiffs_strips_share_no_bytes() -> None:
-    with pytest.raises(Malformed, match="strips or tiles 1 bytes apart; they need at least 125,000"):
-        decode(tiff("<", 1_000_000, 2, 1, [0, 1]), LIMIT)
+    with pytest.raises(Malformed, match="strips or tiles 1 bytes apart; they need at least 7,500"):
+        decode(tiff("<", 60_000, 2, 1, [0, 1]), LIMIT)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WebP"])
@@ -171,10 +255,10 @@ def test_pieces_are_counted() -> None:
 
 @given(st.sampled_from(FORMATS), st.binary(max_size=200))
 def test_any_bytes_are_walked(kind: str, data: bytes) -> None:
-    heads = {"JPEG": b"\xff\xd8\xff", "TIFF": b"II*\0\x08\0\0\0"}
+    heads = {"JPEG": b"\xff\xd8\xff", "TIFF": b"II*\0\x08\0\0\0", "AVIF": b"\0\0\0\x08meta\0\0\0\0"}
     for walked in (data, heads.get(kind, b"") + data):
         with suppress(Malformed):
-            check_parts(kind, walked)
+            check_parts(kind, walked, LIMIT)
 
 
 @settings(max_examples=200)
