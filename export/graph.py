@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models.evaluation.calibration import FLOOR, Calibration
-from models.networks.pose import Inference, PoseNetwork, normalise
+from models.networks.pose import Outputs, PoseNetwork, normalise
 from models.spec.contract import INPUT, OUTPUTS, Contract
 from models.spec.crop import INPUT_SIZE
 
@@ -37,12 +37,12 @@ class ExportGraph(nn.Module):
         told = self._network[0].infer(normalise(images))
         return told.coordinates, told.covariance, self._confidence(told), told.heatmaps
 
-    def _confidence(self, told: Inference) -> Tensor:
+    def _confidence(self, told: Outputs) -> Tensor:
         """`Calibration.confidence` of `calibration.features`, [N, joints]."""
         rows, columns = told.heatmaps.shape[-2:]
         variance = told.covariance[..., 0] * (columns / 2) ** 2 + told.covariance[..., 2] * (rows / 2) ** 2
-        logit = told.share.log() - (1 - told.share + FLOOR).log()
-        peak = told.heatmaps.flatten(-2).amax(-1) * told.share
+        logit = told.mode_mass.log() - (1 - told.mode_mass + FLOOR).log()
+        peak = told.heatmaps.flatten(-2).amax(-1) * told.mode_mass
         inputs = (torch.ones_like(peak), logit, (variance + FLOOR).log(), peak.log())
         return (torch.stack(inputs, -1) * self.coefficients).sum(-1).sigmoid()
 

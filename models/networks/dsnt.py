@@ -6,8 +6,8 @@ and can be taken out as it is.
 Not the paper's are `main_mode`, to which heatmaps are reduced at inference, and `absence_loss`.
 
 Shapes: unnormalised maps Z and heatmaps H are [..., m, n], m rows and n columns; coordinates are [..., 2], x then y,
-normalised so that (-1, -1) is the map's top-left corner and (1, 1) its bottom-right. Everything after the activation
-computes in float32, under autocast too.
+normalised so that (-1, -1) is the map's top-left corner and (1, 1) its bottom-right. Everything computes in float32,
+under autocast too, and in float64 where that is what it gets.
 """
 
 from collections.abc import Callable
@@ -17,34 +17,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Keeps logarithms and quotients finite; below every probability that a float32 softmax tells apart from nought.
+# Keeps logarithms and quotients finite; below every probability that a float32 softmax tells apart from zero.
 _EPSILON: Final = 1e-24
 
 # How far a mode reaches from its highest cell: two sigmas of the target Gaussian.
 _REACH_CELLS: Final = 2
 
-# Keeps the gradient of the sum-to-one normalisation finite where a ReLU or abs map is nought everywhere.
+# Keeps the gradient of the sum-to-one normalisation finite where a ReLU or abs map is zero everywhere.
 _SUM_EPSILON: Final = 1e-6
 
 
 def softmax(z: Tensor) -> Tensor:
     """Table 2's softmax: exp(Z) divided by its sum."""
-    return z.float().flatten(-2).softmax(-1).view(z.shape)
+    return _at_least_float32(z).flatten(-2).softmax(-1).view(z.shape)
 
 
 def absolute(z: Tensor) -> Tensor:
     """Table 2's abs: |Z| divided by its sum."""
-    return _divide_by_sum(z.float().abs())
+    return _divide_by_sum(_at_least_float32(z).abs())
 
 
 def relu(z: Tensor) -> Tensor:
     """Table 2's ReLU: max(0, Z) divided by its sum."""
-    return _divide_by_sum(z.float().relu())
+    return _divide_by_sum(_at_least_float32(z).relu())
 
 
 def sigmoid(z: Tensor) -> Tensor:
     """Table 2's sigmoid: 1 / (1 + exp(-Z)) divided by its sum."""
-    return _divide_by_sum(z.float().sigmoid())
+    return _divide_by_sum(_at_least_float32(z).sigmoid())
 
 
 HEATMAP_ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
@@ -56,9 +56,11 @@ HEATMAP_ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
 """From unnormalised maps Z to heatmaps H, each of which sums to 1."""
 
 
-def cell_centres(cells: int, device: torch.device | str | None = None) -> Tensor:
+def cell_centres(
+    cells: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Normalised positions [cells] of the centres of a row's cells: (2j - (n + 1)) / n for j = 1 ... n."""
-    return (2 * torch.arange(cells, dtype=torch.float32, device=device) - (cells - 1)) / cells
+    return (2 * torch.arange(cells, dtype=dtype, device=device) - (cells - 1)) / cells
 
 
 def dsnt(heatmaps: Tensor) -> Tensor:
@@ -68,12 +70,10 @@ def dsnt(heatmaps: Tensor) -> Tensor:
         heatmaps: H [..., m, n], each summing to 1.
 
     Returns:
-        Coordinates [..., 2], float32.
+        Coordinates [..., 2].
     """
     x, y = _marginals(heatmaps)
-    return torch.stack(
-        [(x * cell_centres(x.shape[-1], x.device)).sum(-1), (y * cell_centres(y.shape[-1], y.device)).sum(-1)], dim=-1
-    )
+    return torch.stack([(x * _centres_like(x)).sum(-1), (y * _centres_like(y)).sum(-1)], dim=-1)
 
 
 def covariance(heatmaps: Tensor) -> Tensor:
@@ -83,13 +83,12 @@ def covariance(heatmaps: Tensor) -> Tensor:
         heatmaps: H [..., m, n], each summing to 1.
 
     Returns:
-        [..., 3] in normalised units squared, float32.
+        [..., 3] in normalised units squared.
     """
-    heatmaps = heatmaps.float()
+    heatmaps = _at_least_float32(heatmaps)
     mean = dsnt(heatmaps)
-    x = cell_centres(heatmaps.shape[-1], heatmaps.device) - mean[..., :1]
-    y = cell_centres(heatmaps.shape[-2], heatmaps.device) - mean[..., 1:]
     marginal_x, marginal_y = _marginals(heatmaps)
+    x, y = _centres_like(marginal_x) - mean[..., :1], _centres_like(marginal_y) - mean[..., 1:]
     mixed = ((heatmaps * x[..., None, :]).sum(-1) * y).sum(-1)
     return torch.stack([(marginal_x * x.square()).sum(-1), mixed, (marginal_y * y.square()).sum(-1)], dim=-1)
 
@@ -105,16 +104,17 @@ def main_mode(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         heatmaps: H [N, joints, m, n], each summing to 1.
 
     Returns:
-        The map [N, joints, m, n] within two cells of its highest place, divided by its sum and nought elsewhere; and
-        that sum [N, joints], the mode's share of the mass.
+        The map [N, joints, m, n] within two cells of its highest place, divided by its sum and zero elsewhere; and that
+        sum [N, joints], the mode's mass. Of a map that is zero everywhere (ReLU's can be) both are zero.
     """
-    heatmaps = heatmaps.float()
-    mass = F.avg_pool2d(heatmaps, 3, stride=1, padding=1).flatten(-2)
-    highest = mass.argmax(-1, keepdim=True)  # the first of several: a flat map is not all one mode
-    is_highest = (torch.arange(mass.shape[-1], device=mass.device) == highest).float().view(heatmaps.shape)
-    mode = heatmaps * F.max_pool2d(is_highest, 2 * _REACH_CELLS + 1, stride=1, padding=_REACH_CELLS)
-    share = mode.sum((-2, -1))
-    return mode / share[..., None, None], share
+    heatmaps = _at_least_float32(heatmaps)
+    smooth = F.avg_pool2d(heatmaps, 3, stride=1, padding=1).flatten(-2)
+    highest = smooth.argmax(-1, keepdim=True)  # the first of several: a flat map is not all one mode
+    is_highest = (torch.arange(smooth.shape[-1], device=smooth.device) == highest).to(heatmaps.dtype)
+    is_near = F.max_pool2d(is_highest.view(heatmaps.shape), 2 * _REACH_CELLS + 1, stride=1, padding=_REACH_CELLS)
+    mode = heatmaps * is_near
+    mass = mode.sum((-2, -1))
+    return mode / torch.where(mass > 0, mass, 1)[..., None, None], mass
 
 
 def gaussian(means: Tensor, rows: int, columns: int, sigma_px: float) -> Tensor:
@@ -129,15 +129,16 @@ def gaussian(means: Tensor, rows: int, columns: int, sigma_px: float) -> Tensor:
     Returns:
         [..., rows, columns], each summing to 1 (far outside the map too: the exponents are shifted before exp).
     """
-    means = means.float()
-    dx = (cell_centres(columns, means.device) - means[..., :1]) * columns / 2
-    dy = (cell_centres(rows, means.device) - means[..., 1:]) * rows / 2
+    means = _at_least_float32(means)
+    dx = (cell_centres(columns, means.device, means.dtype) - means[..., :1]) * columns / 2
+    dy = (cell_centres(rows, means.device, means.dtype) - means[..., 1:]) * rows / 2
     return softmax(-(dx[..., None, :].square() + dy[..., :, None].square()) / (2 * sigma_px**2))
 
 
 def euclidean_loss(targets: Tensor, coordinates: Tensor) -> Tensor:
     """Equation 2: the distance |p - mu| of each joint, [...]; its gradient at zero distance is zero."""
-    distances: Tensor = torch.linalg.vector_norm(targets.float() - coordinates.float(), dim=-1)
+    offsets = _at_least_float32(targets) - _at_least_float32(coordinates)
+    distances: Tensor = torch.linalg.vector_norm(offsets, dim=-1)
     return distances
 
 
@@ -151,12 +152,12 @@ def variance_regulariser(heatmaps: Tensor, targets: Tensor, sigma_px: float) -> 
 
 def kl_regulariser(heatmaps: Tensor, targets: Tensor, sigma_px: float) -> Tensor:
     """Equation 6 with KL(heatmap || Gaussian at the target), natural logarithm, [...]."""
-    return _kl(heatmaps.float(), gaussian(targets, heatmaps.shape[-2], heatmaps.shape[-1], sigma_px))
+    return _kl(_at_least_float32(heatmaps), gaussian(targets, *heatmaps.shape[-2:], sigma_px))
 
 
 def js_regulariser(heatmaps: Tensor, targets: Tensor, sigma_px: float) -> Tensor:
     """Equation 6 with the Jensen-Shannon divergence to a Gaussian at the target, natural logarithm, [...]."""
-    return _js(heatmaps.float(), gaussian(targets, heatmaps.shape[-2], heatmaps.shape[-1], sigma_px))
+    return _js(_at_least_float32(heatmaps), gaussian(targets, *heatmaps.shape[-2:], sigma_px))
 
 
 Regulariser = Callable[[Tensor, Tensor, float], Tensor]
@@ -187,7 +188,7 @@ def joint_losses(
         weight: The regulariser's weight lambda.
 
     Returns:
-        [...], float32.
+        [...].
     """
     losses = euclidean_loss(targets, dsnt(heatmaps))
     if regulariser is not None:
@@ -201,7 +202,8 @@ def absence_loss(heatmaps: Tensor) -> Tensor:
     DSNT has no way to say that a joint is not there. A map taught to be flat then has no mode that holds much of it.
     """
     rows, columns = heatmaps.shape[-2:]
-    return _js(heatmaps.float(), torch.full_like(heatmaps, 1 / (rows * columns), dtype=torch.float32))
+    heatmaps = _at_least_float32(heatmaps)
+    return _js(heatmaps, torch.full_like(heatmaps, 1 / (rows * columns)))
 
 
 def masked_mean(losses: Tensor, weights: Tensor) -> Tensor:
@@ -217,13 +219,22 @@ def masked_mean(losses: Tensor, weights: Tensor) -> Tensor:
     return (losses * weights).sum() / weights.sum().clamp(min=_SUM_EPSILON)
 
 
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _centres_like(marginal: Tensor) -> Tensor:
+    """The cell centres [n] of a marginal [..., n]."""
+    return cell_centres(marginal.shape[-1], marginal.device, marginal.dtype)
+
+
 def _divide_by_sum(rectified: Tensor) -> Tensor:
     return rectified / (rectified.sum((-2, -1), keepdim=True) + _SUM_EPSILON)
 
 
 def _marginals(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over rows [..., n] and over columns [..., m], in float32."""
-    heatmaps = heatmaps.float()
+    """Sums over rows [..., n] and over columns [..., m]."""
+    heatmaps = _at_least_float32(heatmaps)
     return heatmaps.sum(-2), heatmaps.sum(-1)
 
 

@@ -25,7 +25,7 @@ sharper ones than that, the network finds a small body in a close-up; softer one
 
 
 class Pose(NamedTuple):
-    """What the network says of a batch.
+    """What the network says of a batch in training: of whole heatmaps.
 
     Attributes:
         coordinates: [N, joints, 2], normalised to [-1, 1], x then y, float32.
@@ -36,20 +36,20 @@ class Pose(NamedTuple):
     heatmaps: Tensor
 
 
-class Inference(NamedTuple):
-    """What is told of a batch, all float32.
+class Outputs(NamedTuple):
+    """What the network says of a batch at inference, all float32.
 
     Attributes:
         coordinates: [N, joints, 2], DSNT of `heatmaps`, normalised to [-1, 1], x then y.
         covariance: [N, joints, 3], Var x, Cov xy, Var y of `heatmaps` in normalised units squared.
         heatmaps: [N, joints, m, n], the main modes, each summing to 1.
-        share: [N, joints], how much of the network's heatmap the main mode is.
+        mode_mass: [N, joints], how much of the network's heatmap the main mode holds.
     """
 
     coordinates: Tensor
     covariance: Tensor
     heatmaps: Tensor
-    share: Tensor
+    mode_mass: Tensor
 
 
 class PoseNetwork(nn.Module):
@@ -77,10 +77,10 @@ class PoseNetwork(nn.Module):
         heatmaps = self.activation(self.heatmap(self.backbone(images)))
         return Pose(dsnt(heatmaps), heatmaps)
 
-    def infer(self, images: Tensor) -> Inference:
-        """Normalised pictures [N, 3, h, w] to what is told of each."""
-        heatmaps, share = main_mode(self(soften(images)).heatmaps)
-        return Inference(dsnt(heatmaps), covariance(heatmaps), heatmaps, share)
+    def infer(self, images: Tensor) -> Outputs:
+        """Normalised pictures [N, 3, h, w] to the main modes' outputs for each."""
+        heatmaps, mode_mass = main_mode(self(soften(images)).heatmaps)
+        return Outputs(dsnt(heatmaps), covariance(heatmaps), heatmaps, mode_mass)
 
 
 class HourglassPoseNetwork(nn.Module):

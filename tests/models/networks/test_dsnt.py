@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_heatmaps_are_probabilities_with_finite_gradients(activation: str) -> No
         assert z.grad is not None and z.grad.isfinite().all()
 
 
-def test_one_bright_cell_is_found_at_its_centre() -> None:
+def test_one_bright_cell_has_its_mean_at_its_centre() -> None:
     heatmap = torch.zeros(3, 5)
     heatmap[2, 1] = 1
     assert torch.allclose(dsnt(heatmap), torch.tensor([-0.4, 2 / 3]))
@@ -56,7 +57,7 @@ def test_one_bright_cell_is_found_at_its_centre() -> None:
 
 
 @given(inside, inside)
-def test_a_gaussian_is_found_where_it_was_drawn(x: float, y: float) -> None:
+def test_a_gaussian_has_its_mean_where_it_was_drawn(x: float, y: float) -> None:
     mean = torch.tensor([x, y])
     heatmap = gaussian(mean, 28, 28, sigma_px=1)
     assert torch.allclose(dsnt(heatmap), mean, atol=1e-4)
@@ -90,6 +91,38 @@ def test_a_mode_of_a_flat_map_holds_as_little_as_any_other() -> None:
     assert share.item() <= 25.1 / 28**2
 
 
+def test_main_mode_reaches_two_cells_and_no_further() -> None:
+    heatmap = uniform().clone()
+    heatmap[8:11, 16:19] = 0.02
+    mode, mass = main_mode(heatmap[None, None])
+    within = torch.zeros(28, 28, dtype=torch.bool)
+    within[7:12, 15:20] = True
+    assert torch.equal(mode[0, 0] > 0, within)
+    assert mass.item() == pytest.approx(9 * 0.02 + 16 / 28**2)
+
+
+def test_main_mode_of_a_non_square_map_is_around_its_row_and_column() -> None:
+    heatmap = torch.zeros(1, 1, 6, 15)
+    heatmap[0, 0, 3:6, 10:13] = 1 / 9
+    mode, mass = main_mode(heatmap)
+    assert torch.allclose(mode, heatmap)
+    assert mass.item() == pytest.approx(1)
+
+
+def test_a_map_of_zeros_has_no_mode_and_nothing_is_nan() -> None:
+    z = -torch.ones(1, 2, 5, 7)
+    z[0, 1, 2, 3] = 1
+    z.requires_grad_()
+    mode, mass = main_mode(HEATMAP_ACTIVATIONS["relu"](z))
+    assert mass[0, 0] == 0
+    assert mass[0, 1].item() == pytest.approx(1, abs=1e-5)
+    assert (mode[0, 0] == 0).all()
+    assert (dsnt(mode)[0, 0] == 0).all()
+    assert covariance(mode).isfinite().all()
+    dsnt(mode).sum().backward()
+    assert z.grad is not None and z.grad.isfinite().all()
+
+
 @given(st.integers(-8, 8), st.integers(-8, 8))
 def test_shifting_the_heatmap_shifts_the_coordinates(rows: int, columns: int) -> None:
     heatmap = gaussian(torch.zeros(2), 28, 28, 1)
@@ -118,6 +151,29 @@ def test_divergences_have_their_known_values() -> None:
         assert regulariser(gaussian(centre, 28, 28, 1), centre, 1.0).item() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("sigma", [0.7, 2.0])
+def test_kl_is_of_the_heatmap_to_the_gaussian_and_not_the_other_way_round(sigma: float) -> None:
+    # KL(N(0, s^2 I) || N(0, I)) in two dimensions is s^2 - 1 - ln s^2.
+    divergence = kl_regulariser(gaussian(torch.zeros(2), 28, 28, sigma), torch.zeros(2), 1.0).item()
+    assert divergence == pytest.approx(sigma**2 - 1 - math.log(sigma**2), abs=0.02)
+
+
+def test_rows_and_columns_of_non_square_maps_are_not_exchanged() -> None:
+    rows, columns = 12, 30
+    mean = torch.tensor([0.2, -0.1])
+    heatmap = gaussian(mean, rows, columns, sigma_px=1.0)
+    assert heatmap.shape == (rows, columns)
+    assert torch.allclose(dsnt(heatmap), mean, atol=1e-4)
+    spread = torch.tensor([(2 / columns) ** 2, 0, (2 / rows) ** 2])
+    assert torch.allclose(covariance(heatmap), spread, atol=1e-4)
+    assert variance_regulariser(heatmap, mean, 1.0).item() == pytest.approx(0, abs=1e-7)
+    wide = variance_regulariser(heatmap, mean, 2.0).item()
+    assert wide == pytest.approx(9 * (spread[0] ** 2 + spread[2] ** 2).item(), rel=0.01)
+    for regulariser in (kl_regulariser, js_regulariser):
+        assert regulariser(heatmap, mean, 1.0).item() == pytest.approx(0, abs=1e-6)
+    assert absence_loss(torch.full((rows, columns), 1 / (rows * columns))).item() == pytest.approx(0, abs=1e-6)
+
+
 def test_js_is_bounded_and_finite_for_what_does_not_overlap() -> None:
     heatmap = torch.zeros(28, 28)
     heatmap[0, 0] = 1
@@ -138,7 +194,7 @@ def test_absence_is_a_flat_map() -> None:
     assert z.std() < 0.1
 
 
-def test_variance_regulariser_is_nought_at_its_sigma_in_heatmap_pixels() -> None:
+def test_variance_regulariser_is_zero_at_its_sigma_in_heatmap_pixels() -> None:
     centre = torch.zeros(2)
     assert variance_regulariser(gaussian(centre, 28, 28, 2), centre, 2.0).item() == pytest.approx(0, abs=1e-8)
     expected = 2 * ((2 / 28) ** 2 - (4 / 28) ** 2) ** 2
@@ -155,22 +211,36 @@ def test_gradient_at_zero_distance_is_zero() -> None:
     assert mu.grad is not None and (mu.grad == 0).all()
 
 
+@pytest.mark.parametrize("activation", HEATMAP_ACTIVATIONS)
 @pytest.mark.parametrize("name", REGULARISERS)
-def test_gradients_agree_with_finite_differences(name: str) -> None:
+def test_gradients_of_the_losses_are_right_in_double_precision(name: str, activation: str) -> None:
     torch.manual_seed(0)
-    z = torch.randn(2, 5, 5)
-    targets = torch.tensor([[0.3, -0.2], [-0.5, 0.6]])
-    direction = torch.randn_like(z)
+    z = torch.randn(2, 4, 6, dtype=torch.float64, requires_grad=True)
+    targets = torch.tensor([[0.3, -0.2], [-0.5, 0.6]], dtype=torch.float64)
 
-    def loss(step: float) -> Tensor:
-        heatmaps = HEATMAP_ACTIVATIONS["softmax"](z + step * direction)
-        return joint_losses(heatmaps, targets, REGULARISERS[name]).sum()
+    def losses(z: Tensor) -> Tensor:
+        return joint_losses(HEATMAP_ACTIVATIONS[activation](z), targets, REGULARISERS[name])
 
-    z.requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(0.0), z)
-    z = z.detach()
-    numeric = (loss(1e-2) - loss(-1e-2)) / 2e-2
-    assert (gradient * direction).sum().item() == pytest.approx(numeric.item(), rel=2e-2, abs=1e-3)
+    assert torch.autograd.gradcheck(losses, z)
+
+
+@pytest.mark.parametrize("of", [dsnt, covariance, absence_loss, lambda maps: main_mode(maps)[0]])
+def test_gradients_of_what_heatmaps_say_are_right_in_double_precision(of: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    z = 2 * torch.randn(1, 2, 8, 7, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda z: of(HEATMAP_ACTIVATIONS["softmax"](z)), z.requires_grad_())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_double_precision_is_kept_and_half_types_compute_in_float32(dtype: torch.dtype) -> None:
+    computed = torch.float64 if dtype == torch.float64 else torch.float32
+    z, targets = torch.randn(1, 2, 5, 7).to(dtype), torch.zeros(1, 2, 2, dtype=dtype)
+    for activation in HEATMAP_ACTIVATIONS.values():
+        assert activation(z).dtype == computed
+    heatmaps = HEATMAP_ACTIVATIONS["softmax"](z).to(dtype)
+    results = [dsnt(heatmaps), covariance(heatmaps), absence_loss(heatmaps), *main_mode(heatmaps)]
+    results += [joint_losses(heatmaps, targets, regulariser) for regulariser in REGULARISERS.values()]
+    assert {result.dtype for result in results} == {computed}
 
 
 def test_a_perfect_prediction_has_no_loss() -> None:

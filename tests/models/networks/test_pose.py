@@ -21,7 +21,7 @@ def test_heatmaps_start_nearly_flat() -> None:
     assert heatmaps.max() < 2 / 64
 
 
-def test_normalisation_maps_the_outside_colour_to_nought() -> None:
+def test_normalisation_maps_the_outside_colour_to_zero() -> None:
     picture = torch.tensor(OUTSIDE_COLOUR, dtype=torch.uint8).expand(1, 2, 2, 3)
     assert normalise(picture).abs().max() < 0.02
     white = normalise(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8)).flatten()
@@ -37,11 +37,11 @@ def test_softening_spreads_a_pixel_over_its_neighbours_and_loses_nothing() -> No
     assert torch.allclose(soften(torch.ones(1, 3, 5, 5))[..., 1:-1, 1:-1], torch.ones(3, 3))
 
 
-def test_inference_tells_of_the_main_modes_in_softened_pictures() -> None:
+def test_inference_reads_the_main_modes_in_softened_pictures() -> None:
     torch.manual_seed(0)
     network, images = PoseNetwork(18, 8).eval(), torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        told, (heatmaps, share) = network.infer(images), main_mode(network(soften(images)).heatmaps)
-    assert torch.equal(told.heatmaps, heatmaps)
-    assert torch.equal(told.coordinates, dsnt(heatmaps))
-    assert torch.equal(told.share, share)
+        outputs, (heatmaps, mode_mass) = network.infer(images), main_mode(network(soften(images)).heatmaps)
+    assert torch.equal(outputs.heatmaps, heatmaps)
+    assert torch.equal(outputs.coordinates, dsnt(heatmaps))
+    assert torch.equal(outputs.mode_mass, mode_mass)
