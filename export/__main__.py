@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from export.graph import ExportGraph, export_model, store_as_float16
 from export.parity import compare
-from models.data.pack import DEVELOPMENT, Person, half_bodies, person_folds, read_people
+from models.data.pack import DEVELOPMENT, Example, person_folds, read_people
+from models.data.views import half_bodies
 from models.evaluation.calibration import Calibration, cross_validated, expected_calibration_error, fifths, fit
 from models.evaluation.pck import table
 from models.evaluation.predictors import Estimates, mpii_accuracy, right_by_half_a_head, run_network, run_onnx
@@ -50,7 +51,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def calibrate(people: list[Person], estimates: Estimates) -> tuple[Calibration, dict[str, Any]]:
+def calibrate(people: list[Example], estimates: Estimates) -> tuple[Calibration, dict[str, Any]]:
     """Fit the confidence on all people whose head size is known, and say how far it holds for those left out.
 
     Args:
@@ -77,7 +78,7 @@ def calibrate(people: list[Person], estimates: Estimates) -> tuple[Calibration, 
     return calibration, {**metadata, "expected_calibration_error_held_out": round(error, 4)}
 
 
-def accuracy_metadata(people: list[Person], joints: NDArray[np.float64]) -> StatedAccuracy:
+def accuracy_metadata(people: list[Example], joints: NDArray[np.float64]) -> StatedAccuracy:
     """PCKh@0.5 of joints [people, 16, 2] of MPII people, as a model file records it."""
     accuracy = mpii_accuracy(people, joints)
     print(table({"torch": accuracy}))

@@ -24,7 +24,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from export.graph import store_as_float16
 from export.onnx_files import convolutions, folded
-from models.data.pack import DEVELOPMENT, Person, read_people
+from models.data.pack import DEVELOPMENT, Example, read_people
 from models.evaluation.pck import Accuracy, table
 from models.evaluation.predictors import Estimates, mpii_accuracy, run_onnx
 from models.spec.contract import INPUT, SHIPPED_MODEL, Contract, variant
@@ -124,7 +124,7 @@ def calibration_crops(folder: Path, count: int) -> NDArray[np.uint8]:
     return np.stack([people[index].cut(INPUT_SIZE) for index in chosen])
 
 
-def moved_px(one: Estimates, other: Estimates, people: Sequence[Person]) -> NDArray[np.float64]:
+def moved_px(one: Estimates, other: Estimates, people: Sequence[Example]) -> NDArray[np.float64]:
     """How far each joint [people, 16] moved between two models, in pixels of the network's input."""
     sides = np.array([person.crop.side for person in people])
     return np.asarray(np.linalg.norm(one.joints - other.joints, axis=-1) / sides[:, None] * INPUT_SIZE)

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.pack import DEVELOPMENT, Person, read_people
+from models.data.pack import DEVELOPMENT, Example, read_people
 from models.evaluation.predictors import Estimates, estimator, mpii_accuracy
 from models.spec.crop import INPUT_SIZE, MARGIN, Box
 
@@ -22,7 +22,7 @@ MARGINS: Final = (1.0, 1.1, 1.25, 1.4, 1.6)
 DISTANCES_PX: Final = (-np.inf, 0.0, 8.0, 16.0, 32.0, 64.0, 112.0)
 
 
-def with_margin(person: Person, margin: float) -> Person:
+def with_margin(person: Example, margin: float) -> Example:
     """The person with a box whose crop is `margin` times the tight box, instead of the usual `MARGIN`."""
     box, scale = person.box, margin / MARGIN
     width, height = box.width * scale, box.height * scale
@@ -30,20 +30,20 @@ def with_margin(person: Person, margin: float) -> Person:
     return replace(person, box=grown)
 
 
-def border_distances(people: Sequence[Person]) -> NDArray[np.float64]:
+def border_distances(people: Sequence[Example]) -> NDArray[np.float64]:
     """Distance [people, 16] of the true joints to the crop's nearest edge in input pixels, negative outside."""
     true = np.stack([person.crop.from_photo(person.joints) for person in people])
     return np.asarray((1 - np.abs(true).max(-1)) * INPUT_SIZE / 2)
 
 
-def errors(people: Sequence[Person], joints: NDArray[np.floating]) -> NDArray[np.float64]:
+def errors(people: Sequence[Example], joints: NDArray[np.floating]) -> NDArray[np.float64]:
     """Distance [people, 16] from joints [people, 16, 2] to the truth in head sizes; nan where it is not known."""
     truths, heads = np.stack([p.joints for p in people]), np.array([p.head_size or np.nan for p in people])
     found = np.linalg.norm(joints - truths, axis=-1) / heads[:, None]
     return np.where(np.stack([p.labelled for p in people]), found, np.nan)
 
 
-def inward_pull(people: Sequence[Person], joints: NDArray[np.floating]) -> NDArray[np.float64]:
+def inward_pull(people: Sequence[Example], joints: NDArray[np.floating]) -> NDArray[np.float64]:
     """How much nearer to the crop's centre [people, 16] joints are than the truth along the axis nearest the border.
 
     In input pixels; positive is inward.

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data.pack import Person
+from models.data.pack import Example
 from models.evaluation.predictors import estimator
 from models.spec.crop import OUTSIDE_COLOUR, Box
 from models.spec.skeleton import JOINTS, LIMBS
@@ -29,7 +29,7 @@ _LEAST: Final = 0.1  # confidence below which nothing is drawn
 _PANEL_PX: Final = 300
 
 
-def panels(photo: Image.Image, box: Box) -> dict[str, Person]:
+def panels(photo: Image.Image, box: Box) -> dict[str, Example]:
     """A photo of one person in the ways that are easy and hard, by the panel's title.
 
     Args:
@@ -53,14 +53,14 @@ def panels(photo: Image.Image, box: Box) -> dict[str, Person]:
     }
 
 
-def _person(picture: Image.Image, box: Box) -> Person:
+def _person(picture: Image.Image, box: Box) -> Example:
     file = io.BytesIO()
     picture.save(file, "PNG")
     nothing = np.zeros((len(JOINTS), 2)), np.zeros(len(JOINTS), bool)
-    return Person("photo", "free", file.getvalue(), picture.width, box, *nothing, head_size=None)
+    return Example("photo", "free", file.getvalue(), picture.width, box, *nothing, head_size=None)
 
 
-def draw(axes: Axes, person: Person, joints: NDArray[np.floating], confidence: NDArray[np.floating]) -> None:
+def draw(axes: Axes, person: Example, joints: NDArray[np.floating], confidence: NDArray[np.floating]) -> None:
     """Draw a person's picture, box and skeleton: joints [16, 2] in picture pixels, confidence [16]."""
     axes.imshow(person.decode(person.size), extent=(0, person.size, person.size, 0))
     box = person.box

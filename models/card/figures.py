@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.card.border import DISTANCES_PX, border_distances, errors, inward_pull
-from models.data.pack import DEVELOPMENT, Person, half_bodies, person_folds, read_people
+from models.data.pack import DEVELOPMENT, Example, person_folds, read_people
+from models.data.views import half_bodies
 from models.evaluation.calibration import cross_validated
 from models.evaluation.predictors import Estimates, right_by_half_a_head, run_network
 from models.networks.checkpoint import load_weights
@@ -103,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _held_out(
-    views: list[Person], estimates: Estimates, whole: int
+    views: list[Example], estimates: Estimates, whole: int
 ) -> dict[str, tuple[NDArray[np.floating], NDArray[np.bool_]]]:
     """Confidence of people left out of the fit and whether they are right, of the first `whole` views and the rest."""
     assert estimates.features is not None  # a network gives them

@@ -26,18 +26,18 @@ class Augmentation:
 
     Attributes:
         rotation_degrees: Standard deviation of the rotation; clipped at twice that.
-        rotated: Share of the crops that is rotated at all.
+        rotated: Fraction of the crops that is rotated at all.
         scale_octaves: Standard deviation of the scale's logarithm to base 2; clipped at twice that.
         shift: Standard deviation of the shift along each axis, in crop sides.
-        loose: Share of the crops as users draw them, or do not: from half a body to a person a third as large as usual,
-            anywhere in the crop.
+        loose: Fraction of the crops as users draw them, or do not: from half a body to a person a third as large as
+            usual, anywhere in the crop.
         gain: Each channel is multiplied by 1 +- up to this.
         brightness: Added to all channels, +- up to this (1 is white).
-        grey: Share of the crops that lose their colour.
-        hidden: Share of the crops of which a square is hidden behind a piece of another crop, up to 0.35 sides wide.
-        surrounded: Share of the crops in which a piece of another picture lies around this one, in half of them around
-            its photo, in place of one colour.
-        ended: Share of the crops in which the photo ends before the crop does: one colour beyond, half of the time
+        grey: Fraction of the crops that lose their colour.
+        hidden: Fraction of the crops of which a square is hidden behind a piece of another crop, up to 0.35 sides wide.
+        surrounded: Fraction of the crops in which a piece of another picture lies around this one, in half of them
+            around its photo, in place of one colour.
+        ended: Fraction of the crops in which the photo ends before the crop does: one colour beyond, half of the time
             below.
     """
 
@@ -115,7 +115,7 @@ class Augmentation:
         return torch.stack(rows, 1), mirrored
 
     def _coloured(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
-        """The pictures [N, 3, S, S] with changed colours, normalised: nought is the colour of what lies outside."""
+        """The pictures [N, 3, S, S] with changed colours, normalised: zero is the colour of what lies outside."""
 
         def uniform(channels: int) -> Tensor:
             return torch.rand((len(pictures), channels, 1, 1), device=pictures.device, generator=generator)

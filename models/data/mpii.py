@@ -1,6 +1,5 @@
 """MPII's own files: the annotations of its validation people, and published predictions for them."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data.pack import CONTEXT, Person
+from models.data.pack import CONTEXT, Example, encode
 from models.spec.crop import MARGIN, OUTSIDE_COLOUR, Box, Crop
 
-HEAD_SHARE: Final = 0.6
-"""MPII's head size, PCKh's unit, as a share of the head box's diagonal."""
+HEAD_FRACTION: Final = 0.6
+"""MPII's head size, PCKh's unit, as a fraction of the head box's diagonal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ def read_truths(path: Path) -> Truths:
     return Truths(
         joints=np.moveaxis(file["pos_gt_src"], 2, 0).astype(np.float64),
         labelled=~file["jnt_missing"].T.astype(bool),
-        head_sizes=HEAD_SHARE * np.linalg.norm(boxes[1] - boxes[0], axis=0).astype(np.float64),
+        head_sizes=HEAD_FRACTION * np.linalg.norm(boxes[1] - boxes[0], axis=0).astype(np.float64),
     )
 
 
@@ -56,7 +55,7 @@ def read_predictions(path: Path) -> NDArray[np.float64]:
         return np.asarray(file["preds"], np.float64)
 
 
-def read_annotated_people(path: Path, images: Path) -> list[Person]:
+def read_annotated_people(path: Path, images: Path) -> list[Example]:
     """People of an annotation file in the form of the stacked hourglass' `valid.h5`, cut out of MPII's photos.
 
     Args:
@@ -76,20 +75,18 @@ def read_annotated_people(path: Path, images: Path) -> list[Person]:
     ]
 
 
-def _cut_out(path: Path, crop: Crop, joints: NDArray[np.floating], head_size: float) -> Person:
+def _cut_out(path: Path, crop: Crop, joints: NDArray[np.floating], head_size: float) -> Example:
     """A person with the square of photo around the crop that a pack's picture has."""
     size = round(crop.side * CONTEXT)
     corner = np.round([crop.x + (crop.side - size) / 2, crop.y + (crop.side - size) / 2]).astype(int)
     square = Image.new("RGB", (size, size), OUTSIDE_COLOUR)
     with Image.open(path) as photo:
         square.paste(photo.convert("RGB"), (-int(corner[0]), -int(corner[1])))
-    encoded = io.BytesIO()
-    square.save(encoded, "PNG", compress_level=1)
     side = size / CONTEXT / MARGIN
-    return Person(
+    return Example(
         id=f"{path.name} at {crop.x + crop.side / 2:.0f}, {crop.y + crop.side / 2:.0f}",
         source="mpii",
-        picture=encoded.getvalue(),
+        picture=encode(square),
         size=size,
         box=Box((size - side) / 2, (size - side) / 2, side, side),
         joints=np.asarray(joints, np.float64) - corner,

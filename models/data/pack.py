@@ -18,9 +18,9 @@ import math
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 import torch
@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from models.spec.crop import OUTSIDE_COLOUR, Box, Crop, cut
-from models.spec.skeleton import JOINTS, LOWER_BODY, UPPER_BODY
+from models.spec.crop import Box, Crop, cut
+from models.spec.skeleton import JOINTS
 
 CONTEXT: Final = 1.5
 """Side of a picture in units of its nominal crop."""
@@ -45,7 +45,7 @@ DEVELOPMENT: Final = "dev"
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class Example:
     """A line of a pack.
 
     Attributes:
@@ -83,22 +83,6 @@ class Person:
         with Image.open(io.BytesIO(self.picture)) as image:
             return cut(image.convert("RGB"), self.crop, size)
 
-    def half(self, upper: bool, ends: bool) -> Self:
-        """The same person with a box around the labelled joints above or below the hips only.
-
-        Args:
-            upper: Which of the two.
-            ends: Whether the photo ends with the box, towards the other half.
-        """
-        chosen = np.isin(np.arange(len(JOINTS)), UPPER_BODY if upper else LOWER_BODY) & self.labelled
-        joints = self.joints[chosen] if chosen.any() else self.joints
-        low, high = joints.min(0), joints.max(0)
-        box = Box(*low.tolist(), *np.maximum(high - low, self.size / 10).tolist())
-        if not ends:
-            return replace(self, box=box)
-        end = round(box.y + box.height) if upper else round(box.y)
-        return replace(self, box=box, picture=_covered(self.picture, *((end, self.size) if upper else (0, end))))
-
 
 @dataclass(frozen=True, slots=True)
 class People:
@@ -135,7 +119,7 @@ def training_packs(folder: Path) -> list[str]:
     return names
 
 
-def read_people(folder: Path, packs: Iterable[str]) -> Iterator[Person]:
+def read_people(folder: Path, packs: Iterable[str]) -> Iterator[Example]:
     """Read packs one after the other, in the order of their lines; pictures stay encoded."""
     for pack in packs:
         with tarfile.open(folder / f"{pack}.tar") as tar:
@@ -145,7 +129,7 @@ def read_people(folder: Path, packs: Iterable[str]) -> Iterator[Person]:
                 yield _person(json.loads(line), pictures)
 
 
-def load_people(people: Sequence[Person], weights: NDArray[np.float32] | None, crop_size: int) -> People:
+def load_people(people: Sequence[Example], weights: NDArray[np.float32] | None, crop_size: int) -> People:
     """Decode people once into memory, at the scale that crops of `crop_size` pixels need.
 
     Args:
@@ -195,40 +179,23 @@ def nominal_crops(people: People, lead_px: int = 0) -> Tensor:
     return people.pictures[:, edge : edge + crop, edge : edge + crop]
 
 
-def half_bodies(people: Sequence[Person]) -> list[Person]:
-    """Every second person with a box around upper or lower body in turn, and again where the photo ends there.
-
-    What is outside the crop or the photo is to be doubted.
-    """
-    some = [(person, index % 4 == 0) for index, person in enumerate(people) if index % 2 == 0]
-    return [person.half(upper, ends) for ends in (False, True) for person, upper in some]
-
-
-def person_folds(people: Sequence[Person], folds: int = 5) -> NDArray[np.int_]:
+def person_folds(people: Sequence[Example], folds: int = 5) -> NDArray[np.int_]:
     """Fold [people] of a cross-validation for each person, the same for all views of one."""
     _, same = np.unique([person.id for person in people], return_inverse=True)
     return np.asarray(same % folds)
 
 
 def encode(picture: Image.Image) -> bytes:
-    """A picture as a pack's `Person` holds it, without loss."""
+    """A picture as a pack's `Example` holds it, without loss."""
     file = io.BytesIO()
     picture.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def _covered(picture: bytes, begin: int, end: int) -> bytes:
-    """A picture with the outside colour from one row to another."""
-    with Image.open(io.BytesIO(picture)) as image:
-        covered = image.convert("RGB")
-    covered.paste(OUTSIDE_COLOUR, (0, max(0, begin), covered.width, end))
-    return encode(covered)
-
-
-def _person(line: dict[str, object], pictures: dict[str, bytes]) -> Person:
+def _person(line: dict[str, object], pictures: dict[str, bytes]) -> Example:
     joints = np.asarray(line["joints"], np.float64).reshape(len(JOINTS), 3)
     head_size = line["head_size"]
-    return Person(
+    return Example(
         id=str(line["id"]),
         source=str(line["source"]),
         picture=pictures[str(line["file"])],

@@ -1,4 +1,4 @@
-"""Second opinions on the training labels: two pose models' joints outvote, drop and complete noisy labels.
+"""Pseudo-labels: two pose models' joints outvote, drop and complete noisy training labels.
 
 Crowd-sourced and detected labels have left-right swaps, gross errors and gaps. A label against which both models agree
 with each other is corrected, one that a sure model is far from is dropped, one that neither supports counts little, and
@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.pack import CONTEXT, Person
+from models.data.pack import CONTEXT, Example
 from models.spec.skeleton import JOINTS, MIRROR
 
 FILE_NAME: Final = "opinions.jsonl.gz"
@@ -28,8 +28,8 @@ _AGREEING: Final = 0.3  # scores from which two models that agree are believed
 _SURE: Final = 0.6  # score from which one model is believed alone
 _NEAR_HEADS: Final = 0.5
 _FAR_HEADS: Final = 1.0
-_OPINION_WEIGHT: Final = 0.7
-_HEARD: Final = 0.2  # score from which a model's joint can support a label
+_MODEL_WEIGHT: Final = 0.7
+_SUPPORTING: Final = 0.2  # score from which a model's joint can support a label
 _ALONE_WEIGHT: Final = 0.3  # of a label that neither model supports
 _HEADS_PER_CROP: Final = 0.1  # a head's usual size, where it is not known
 
@@ -38,8 +38,8 @@ _LEG: Final = (0, 1, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Opinions:
-    """What two models say of one person: joints [16, 2] in picture pixels and scores [16], 0 for no opinion."""
+class PseudoLabels:
+    """Two models' joints of one person, [16, 2] in picture pixels, and their scores [16], 0 where it has none."""
 
     movenet: NDArray[np.float64]
     movenet_scores: NDArray[np.float64]
@@ -58,18 +58,18 @@ class Opinions:
         return scored & near_each_other
 
 
-def read_opinions(folder: Path) -> dict[str, Opinions]:
-    """Opinions by person's id; empty where the folder has no such file."""
+def read_pseudo_labels(folder: Path) -> dict[str, PseudoLabels]:
+    """Pseudo-labels by person's id; empty where the folder has no such file."""
     path = folder / FILE_NAME
     if not path.exists():
         return {}
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return {record["id"]: _opinions(record) for record in map(json.loads, lines)}
+        return {record["id"]: _pseudo_labels(record) for record in map(json.loads, lines)}
 
 
 def corrected_labels(
-    people: Sequence[Person], opinions: dict[str, Opinions]
-) -> tuple[list[Person], NDArray[np.float32]]:
+    people: Sequence[Example], pseudo_labels: dict[str, PseudoLabels]
+) -> tuple[list[Example], NDArray[np.float32]]:
     """Correct the labels of people from `CORRECTED_SOURCES`; the others keep theirs.
 
     Returns:
@@ -78,41 +78,41 @@ def corrected_labels(
     corrected, weights = [], []
     for person in people:
         joints, trust = person.joints, person.labelled.astype(np.float32)
-        if person.source in CORRECTED_SOURCES and person.id in opinions:
-            joints, trust = _corrected(person, opinions[person.id])
+        if person.source in CORRECTED_SOURCES and person.id in pseudo_labels:
+            joints, trust = _corrected(person, pseudo_labels[person.id])
         corrected.append(replace(person, joints=joints, labelled=trust > 0))
         weights.append(trust)
     return corrected, np.stack(weights).astype(np.float32)
 
 
-def _corrected(person: Person, opinions: Opinions) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def _corrected(person: Example, models: PseudoLabels) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     head = person.head_size or _HEADS_PER_CROP * person.size / CONTEXT
     joints, trust = person.joints.copy(), person.labelled.astype(np.float32)
-    agreed, middle = opinions.agree(_NEAR_HEADS * head), opinions.mean
+    agreed, middle = models.agree(_NEAR_HEADS * head), models.mean
     for limb in (_ARM, _LEG):
         _unswap(joints, trust, limb, agreed, middle, head)
 
     error = np.linalg.norm(joints - middle, axis=1)
     outvoted = (trust > 0) & agreed & (error > _FAR_HEADS * head)
-    joints[outvoted], trust[outvoted] = middle[outvoted], _OPINION_WEIGHT
-    far = np.linalg.norm(joints - opinions.movenet, axis=1) > _FAR_HEADS * head
-    trust[(opinions.movenet_scores > _SURE) & far & (trust == 1)] = 0
+    joints[outvoted], trust[outvoted] = middle[outvoted], _MODEL_WEIGHT
+    far = np.linalg.norm(joints - models.movenet, axis=1) > _FAR_HEADS * head
+    trust[(models.movenet_scores > _SURE) & far & (trust == 1)] = 0
     filled = ~person.labelled & agreed
-    joints[filled], trust[filled] = middle[filled], _OPINION_WEIGHT
-    filled = ~person.labelled & ~agreed & (opinions.movenet_scores > _SURE)
-    joints[filled], trust[filled] = opinions.movenet[filled], _OPINION_WEIGHT
+    joints[filled], trust[filled] = middle[filled], _MODEL_WEIGHT
+    filled = ~person.labelled & ~agreed & (models.movenet_scores > _SURE)
+    joints[filled], trust[filled] = models.movenet[filled], _MODEL_WEIGHT
 
-    taught = opinions.efficientpose_scores > _SURE
-    confirmed = np.linalg.norm(joints - opinions.efficientpose, axis=1) < _FAR_HEADS * head
-    joints[taught] = opinions.efficientpose[taught]
-    trust[taught] = np.where(confirmed & (trust == 1), 1.0, _OPINION_WEIGHT)[taught]
+    sure = models.efficientpose_scores > _SURE
+    confirmed = np.linalg.norm(joints - models.efficientpose, axis=1) < _FAR_HEADS * head
+    joints[sure] = models.efficientpose[sure]
+    trust[sure] = np.where(confirmed & (trust == 1), 1.0, _MODEL_WEIGHT)[sure]
 
-    near_movenet = np.linalg.norm(joints - opinions.movenet, axis=1) < _FAR_HEADS * head
-    supported = (confirmed & (opinions.efficientpose_scores > _HEARD)) | (
-        near_movenet & (opinions.movenet_scores > _HEARD)
+    near_movenet = np.linalg.norm(joints - models.movenet, axis=1) < _FAR_HEADS * head
+    supported = (confirmed & (models.efficientpose_scores > _SUPPORTING)) | (
+        near_movenet & (models.movenet_scores > _SUPPORTING)
     )
-    asked = opinions.efficientpose_scores + opinions.movenet_scores > 0
-    trust[asked & ~supported & (trust == 1)] = _ALONE_WEIGHT
+    scored = models.efficientpose_scores + models.movenet_scores > 0
+    trust[scored & ~supported & (trust == 1)] = _ALONE_WEIGHT
     return joints, trust
 
 
@@ -136,10 +136,10 @@ def _unswap(
         joints[here], trust[here] = joints[there], trust[there]
 
 
-def _opinions(record: dict[str, object]) -> Opinions:
+def _pseudo_labels(record: dict[str, object]) -> PseudoLabels:
     arrays = []
     for model in ("movenet", "efficientpose"):
         stated = record.get(model)
         joints = np.zeros((len(JOINTS), 3)) if stated is None else np.asarray(stated, np.float64)
         arrays += [joints[:, :2], joints[:, 2]]
-    return Opinions(*arrays)
+    return PseudoLabels(*arrays)

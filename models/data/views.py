@@ -1,4 +1,8 @@
-"""People as small parts of larger photos and in close-ups, to see how well they are found without a box."""
+"""Other views of a pack's people: small in larger photos, in close-ups, by halves.
+
+Scenes and close-ups show how well the service finds people without a box, half bodies how far confidence is to be
+trusted for joints that the crop or the photo leaves out.
+"""
 
 import io
 from collections.abc import Sequence
@@ -7,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from models.data.pack import SAME_COLOUR, Person, encode
+from models.data.pack import SAME_COLOUR, Example, encode
 from models.spec.crop import OUTSIDE_COLOUR, Box
-from models.spec.skeleton import JOINTS
+from models.spec.skeleton import JOINTS, LOWER_BODY, UPPER_BODY
 
 # Of a picture's side: what lies further out than the nominal crop is hardly ever anybody's whole body.
-_CORNER_SHARE = 1 / 6
+_CORNER_FRACTION = 1 / 6
 
 # Of a photo's pixels: how many have the colour of what lies outside by chance.
 _BY_CHANCE = 0.02
@@ -25,12 +29,12 @@ _HEADROOM = 0.35  # of the torso, above the head
 _MOST_TILTED = 0.5  # of the torso's height: how far the neck may be beside the pelvis
 
 
-def scenes(people: Sequence[Person], share: float, seed: int = 0) -> list[Person]:
+def placed_in_scenes(people: Sequence[Example], fraction: float, seed: int = 0) -> list[Example]:
     """Every person somewhere in a larger photo, over the enlarged corner of another person's picture.
 
     Args:
         people: Whom to place.
-        share: The tight box's side as a share of the photo's; a picture that shows its person smaller stays as it is.
+        fraction: The tight box's side, of the photo's; a picture that shows its person smaller stays as it is.
         seed: Of the places.
 
     Raises:
@@ -40,12 +44,12 @@ def scenes(people: Sequence[Person], share: float, seed: int = 0) -> list[Person
     if not any(corners):
         raise ValueError("nobody's picture has a corner inside its photo, to place people over")
     random = np.random.default_rng(seed)
-    return [_placed(person, _before(corners, index), share, random.random(2)) for index, person in enumerate(people)]
+    return [_placed(person, _before(corners, index), fraction, random.random(2)) for index, person in enumerate(people)]
 
 
-def _corner(person: Person) -> Image.Image | None:
+def _corner(person: Example) -> Image.Image | None:
     """The first corner of a picture that lies inside the photo altogether."""
-    size = round(person.size * _CORNER_SHARE)
+    size = round(person.size * _CORNER_FRACTION)
     with Image.open(io.BytesIO(person.picture)) as image:
         picture = image.convert("RGB")
     for x in (0, person.size - size):
@@ -62,8 +66,8 @@ def _before(corners: Sequence[Image.Image | None], index: int) -> Image.Image:
     return next(corner for step in range(1, len(corners) + 1) if (corner := corners[index - step]) is not None)
 
 
-def _placed(person: Person, background: Image.Image, share: float, place: np.ndarray) -> Person:
-    size = max(person.size, round(max(person.box.width, person.box.height) / share))
+def _placed(person: Example, background: Image.Image, fraction: float, place: np.ndarray) -> Example:
+    size = max(person.size, round(max(person.box.width, person.box.height) / fraction))
     photo = background.resize((size, size), Image.Resampling.BICUBIC)
     x, y = (int(part * (size - person.size)) for part in place)
     with Image.open(io.BytesIO(person.picture)) as image:
@@ -73,7 +77,7 @@ def _placed(person: Person, background: Image.Image, share: float, place: np.nda
     return replace(person, picture=encode(photo), size=size, box=box, joints=joints)
 
 
-def close_ups(people: Sequence[Person], torsos: float) -> list[Person]:
+def close_ups(people: Sequence[Example], torsos: float) -> list[Example]:
     """Square photos, sharp as a camera's, of those who are upright; joints beside the photo are not labelled.
 
     Args:
@@ -81,11 +85,11 @@ def close_ups(people: Sequence[Person], torsos: float) -> list[Person]:
         torsos: How far below the upper neck the photo ends, in lengths from there to the pelvis: 0.6 is above the
             navel, 1 at the hips.
     """
-    found = (_close_up(person, torsos) for person in people)
-    return [person for person in found if person is not None]
+    views = (_close_up(person, torsos) for person in people)
+    return [view for view in views if view is not None]
 
 
-def _close_up(person: Person, torsos: float) -> Person | None:
+def _close_up(person: Example, torsos: float) -> Example | None:
     head, neck, pelvis = (JOINTS.index(name) for name in ("head_top", "upper_neck", "pelvis"))
     across, torso = person.joints[pelvis] - person.joints[neck]
     if not person.labelled[[head, neck, pelvis]].all() or abs(across) > _MOST_TILTED * torso:
@@ -112,3 +116,35 @@ def _close_up(person: Person, torsos: float) -> Person | None:
         labelled=person.labelled & ((joints >= 0) & (joints < size)).all(-1),
         head_size=None if person.head_size is None else person.head_size * _ENLARGED,
     )
+
+
+def half_bodies(people: Sequence[Example]) -> list[Example]:
+    """Every second person with a box around upper or lower body in turn, and again where the photo ends there."""
+    chosen = [(person, index % 4 == 0) for index, person in enumerate(people) if index % 2 == 0]
+    return [half_body(person, upper, ends) for ends in (False, True) for person, upper in chosen]
+
+
+def half_body(person: Example, upper: bool, ends: bool) -> Example:
+    """A person with a box around the labelled joints above or below the hips only.
+
+    Args:
+        person: Whose half.
+        upper: Which of the two.
+        ends: Whether the photo ends with the box, towards the other half.
+    """
+    chosen = np.isin(np.arange(len(JOINTS)), UPPER_BODY if upper else LOWER_BODY) & person.labelled
+    joints = person.joints[chosen] if chosen.any() else person.joints
+    low, high = joints.min(0), joints.max(0)
+    box = Box(*low.tolist(), *np.maximum(high - low, person.size / 10).tolist())
+    if not ends:
+        return replace(person, box=box)
+    end = round(box.y + box.height) if upper else round(box.y)
+    return replace(person, box=box, picture=_covered(person.picture, *((end, person.size) if upper else (0, end))))
+
+
+def _covered(picture: bytes, begin: int, end: int) -> bytes:
+    """A picture with the outside colour from one row to another."""
+    with Image.open(io.BytesIO(picture)) as image:
+        covered = image.convert("RGB")
+    covered.paste(OUTSIDE_COLOUR, (0, max(0, begin), covered.width, end))
+    return encode(covered)

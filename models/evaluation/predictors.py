@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.data.mpii import read_annotated_people, read_predictions, read_truths
-from models.data.pack import DEVELOPMENT, Person, read_people
-from models.data.views import close_ups, scenes
+from models.data.pack import DEVELOPMENT, Example, read_people
+from models.data.views import close_ups, placed_in_scenes
 from models.evaluation.calibration import features
 from models.evaluation.pck import Accuracy, paired_bootstrap, pck, pckh, right_joints, table
 from models.networks.checkpoint import load_weights
@@ -50,7 +50,7 @@ class Estimates:
     features: NDArray[np.float64] | None
 
 
-Estimator = Callable[[Sequence[Person]], Estimates]
+Estimator = Callable[[Sequence[Example]], Estimates]
 
 
 def estimator(model: str, boxes: bool = True) -> Estimator:
@@ -67,7 +67,7 @@ def estimator(model: str, boxes: bool = True) -> Estimator:
     return lambda people: run_network(network, people)
 
 
-def run_network(network: PoseNetwork, people: Sequence[Person]) -> Estimates:
+def run_network(network: PoseNetwork, people: Sequence[Example]) -> Estimates:
     """Ask a torch network in inference mode, in float32."""
     network.eval()
     with torch.inference_mode():
@@ -76,7 +76,7 @@ def run_network(network: PoseNetwork, people: Sequence[Person]) -> Estimates:
     return Estimates(_in_pictures(people, coordinates), covariance, None, features(share, covariance, heatmaps))
 
 
-def run_onnx(path: Path, people: Sequence[Person]) -> Estimates:
+def run_onnx(path: Path, people: Sequence[Example]) -> Estimates:
     """Ask an exported file, on the CPU."""
     import onnxruntime  # noqa: PLC0415 - training needs no runtime
 
@@ -86,7 +86,7 @@ def run_onnx(path: Path, people: Sequence[Person]) -> Estimates:
     return Estimates(_in_pictures(people, coordinates), covariance, confidence, None)
 
 
-def ask_service(url: str, people: Sequence[Person], boxes: bool = True) -> Estimates:
+def ask_service(url: str, people: Sequence[Example], boxes: bool = True) -> Estimates:
     """Ask a running service, one request for each person: the picture as it is stored, and the box.
 
     Args:
@@ -96,7 +96,7 @@ def ask_service(url: str, people: Sequence[Person], boxes: bool = True) -> Estim
     """
     import httpx  # noqa: PLC0415 - only this way of asking needs it
 
-    def ask(person: Person) -> list[tuple[float, float, float]]:
+    def ask(person: Example) -> list[tuple[float, float, float]]:
         box = person.box
         told = {"boxes": f"{box.x},{box.y},{box.width},{box.height}"} if boxes else {}
         answer = client.post(
@@ -112,18 +112,18 @@ def ask_service(url: str, people: Sequence[Person], boxes: bool = True) -> Estim
     return Estimates(answers[..., :2], None, answers[..., 2].astype(np.float32), None)
 
 
-def mpii_accuracy(people: Sequence[Person], joints: NDArray[np.floating]) -> Accuracy:
+def mpii_accuracy(people: Sequence[Example], joints: NDArray[np.floating]) -> Accuracy:
     """PCKh@0.5 of joints [people, 16, 2] in picture pixels."""
     return pckh(joints, _truths(people), _labelled(people), head_sizes(people))
 
 
-def head_sizes(people: Sequence[Person]) -> NDArray[np.float64]:
+def head_sizes(people: Sequence[Example]) -> NDArray[np.float64]:
     """PCKh's unit [people] in picture pixels, nan where it is not known."""
     return np.array([np.nan if person.head_size is None else person.head_size for person in people])
 
 
 def right_by_half_a_head(
-    people: Sequence[Person], joints: NDArray[np.floating]
+    people: Sequence[Example], joints: NDArray[np.floating]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which joints [people, 16] are within half a head of the truth, and for which that is known."""
     heads = head_sizes(people)
@@ -131,7 +131,7 @@ def right_by_half_a_head(
     return right_joints(joints, _truths(people), np.nan_to_num(heads) / 2), known
 
 
-def accuracies(people: Sequence[Person], joints: NDArray[np.floating]) -> dict[str, Accuracy]:
+def accuracies(people: Sequence[Example], joints: NDArray[np.floating]) -> dict[str, Accuracy]:
     """PCKh@0.5 on MPII and PCK@0.2 on the other data sets, those that are present."""
     sources = np.array([person.source for person in people])
     found = {}
@@ -145,7 +145,7 @@ def accuracies(people: Sequence[Person], joints: NDArray[np.floating]) -> dict[s
     return found
 
 
-def compare(people: Sequence[Person], joints: NDArray[np.floating], others: NDArray[np.floating]) -> str:
+def compare(people: Sequence[Example], joints: NDArray[np.floating], others: NDArray[np.floating]) -> str:
     """A sentence on how much better `joints` [people, 16, 2] are than `others`, over people with a head size."""
     right, known = right_by_half_a_head(people, joints)
     other, _ = right_by_half_a_head(people, others)
@@ -200,7 +200,7 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _people(options: argparse.Namespace) -> list[Person]:
+def _people(options: argparse.Namespace) -> list[Example]:
     if options.mpii:
         return read_annotated_people(options.mpii, options.images)
     everybody = list(read_people(options.data, [options.pack]))
@@ -210,7 +210,7 @@ def _people(options: argparse.Namespace) -> list[Person]:
         raise SystemExit(f"nobody in the pack {options.pack} is of {options.source}; it has people of {sources}")
     if options.close_ups:
         return close_ups(people, options.close_ups)
-    return scenes(people, options.share, options.seed) if options.share else people
+    return placed_in_scenes(people, options.share, options.seed) if options.share else people
 
 
 def _print(found: dict[str, Accuracy], as_json: bool) -> None:
@@ -224,18 +224,18 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _batches(people: Sequence[Person]) -> list[NDArray[np.uint8]]:
+def _batches(people: Sequence[Example]) -> list[NDArray[np.uint8]]:
     groups = (people[start : start + _BATCH] for start in range(0, len(people), _BATCH))
     return [np.stack([person.cut(INPUT_SIZE) for person in group]) for group in groups]
 
 
-def _in_pictures(people: Sequence[Person], coordinates: NDArray[np.floating]) -> NDArray[np.float64]:
+def _in_pictures(people: Sequence[Example], coordinates: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.stack([person.crop.to_photo(found) for person, found in zip(people, coordinates, strict=True)])
 
 
-def _truths(people: Sequence[Person]) -> NDArray[np.float64]:
+def _truths(people: Sequence[Example]) -> NDArray[np.float64]:
     return np.stack([person.joints for person in people])
 
 
-def _labelled(people: Sequence[Person]) -> NDArray[np.bool_]:
+def _labelled(people: Sequence[Example]) -> NDArray[np.bool_]:
     return np.stack([person.labelled for person in people])

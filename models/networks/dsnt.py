@@ -56,9 +56,7 @@ HEATMAP_ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
 """From unnormalised maps Z to heatmaps H, each of which sums to 1."""
 
 
-def cell_centres(
-    cells: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
-) -> Tensor:
+def cell_centres(cells: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """Normalised positions [cells] of the centres of a row's cells: (2j - (n + 1)) / n for j = 1 ... n."""
     return (2 * torch.arange(cells, dtype=dtype, device=device) - (cells - 1)) / cells
 

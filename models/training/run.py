@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from models.data.augmentation import Augmentation
 from models.data.pack import ABSENT, DEVELOPMENT, People, load_people, nominal_crops, read_people, training_packs
-from models.data.pseudo_labels import corrected_labels, read_opinions
+from models.data.pseudo_labels import corrected_labels, read_pseudo_labels
 from models.evaluation.pck import Accuracy, pckh
 from models.networks.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from models.networks.dsnt import HEATMAP_ACTIVATIONS, REGULARISERS, absence_loss, joint_losses, masked_mean
@@ -291,7 +291,7 @@ def train(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     persons, weights = corrected_labels(
-        list(read_people(options.data, training_packs(options.data))), read_opinions(options.data)
+        list(read_people(options.data, training_packs(options.data))), read_pseudo_labels(options.data)
     )
     development = [p for p in read_people(options.data, [DEVELOPMENT]) if p.source == "mpii"]
     run = Run.begin(options)

@@ -49,7 +49,7 @@ def test_confidence_is_the_calibrations(network: PoseNetwork, model: onnx.ModelP
     session = onnxruntime.InferenceSession(model.SerializeToString())
     found = dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"images": crops}), strict=True))
     with torch.inference_mode():
-        share = network.infer(normalise(torch.from_numpy(crops))).share.numpy()
+        share = network.infer(normalise(torch.from_numpy(crops))).mode_mass.numpy()
     expected = CALIBRATION.confidence(features(share, found["covariance"], found["heatmaps"]))
     assert np.allclose(found["confidence"], expected, atol=1e-4)
 

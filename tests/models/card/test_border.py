@@ -5,16 +5,16 @@ import pytest
 
 from models.card import border
 from models.card.border import border_distances, errors, inward_pull, main, with_margin
-from models.data.pack import Person, read_people
+from models.data.pack import Example, read_people
 from models.evaluation.predictors import Estimates
 
 
 @pytest.fixture
-def people(pack: Path) -> list[Person]:
+def people(pack: Path) -> list[Example]:
     return list(read_people(pack, ["dev"]))
 
 
-def test_a_margin_scales_the_crop_about_its_centre(people: list[Person]) -> None:
+def test_a_margin_scales_the_crop_about_its_centre(people: list[Example]) -> None:
     usual, wide = people[0].crop, with_margin(people[0], 2.5).crop
     assert wide.side == pytest.approx(2 * usual.side)
     assert (wide.x + wide.side / 2, wide.y + wide.side / 2) == pytest.approx(
@@ -22,7 +22,7 @@ def test_a_margin_scales_the_crop_about_its_centre(people: list[Person]) -> None
     )
 
 
-def test_distances_and_pull_are_in_input_pixels(people: list[Person]) -> None:
+def test_distances_and_pull_are_in_input_pixels(people: list[Example]) -> None:
     inward = np.stack([p.crop.to_photo(p.crop.from_photo(p.joints) * 0.9) for p in people])
     true = np.stack([p.crop.from_photo(p.joints) for p in people])
     furthest = np.abs(true).max(-1)
@@ -30,7 +30,7 @@ def test_distances_and_pull_are_in_input_pixels(people: list[Person]) -> None:
     assert np.allclose(border_distances(people), (1 - furthest) * 112)
 
 
-def test_errors_are_in_heads_and_nan_where_unknown(people: list[Person]) -> None:
+def test_errors_are_in_heads_and_nan_where_unknown(people: list[Example]) -> None:
     moved = np.stack([p.joints for p in people]) + np.array([3.0, 0.0])
     found = errors(people, moved)
     assert np.isnan(found[1]).all()
@@ -40,7 +40,7 @@ def test_errors_are_in_heads_and_nan_where_unknown(people: list[Person]) -> None
 def test_command_prints_every_margin_and_bin(
     pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def ask(views: list[Person]) -> Estimates:
+    def ask(views: list[Example]) -> Estimates:
         covariance = np.random.default_rng(0).uniform(0.01, 0.02, (len(views), 16, 3)).astype(np.float32)
         return Estimates(np.stack([view.joints for view in views]), covariance, None, None)
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from models.card import failures
 from models.card.failures import main, panels
-from models.data.pack import Person
+from models.data.pack import Example
 from models.evaluation.predictors import Estimates
 from models.spec.crop import Box
 
@@ -27,7 +27,7 @@ def test_each_panel_changes_one_thing() -> None:
 
 
 def test_the_command_draws_what_the_model_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(people: list[Person]) -> Estimates:
+    def ask(people: list[Example]) -> Estimates:
         joints = np.random.default_rng(0).uniform(0, 512, (len(people), 16, 2))
         return Estimates(joints, None, np.full((len(people), 16), 0.8, np.float32), None)
 

@@ -6,13 +6,13 @@ import pytest
 
 from models.card import figures
 from models.card.figures import main
-from models.data.pack import Person
+from models.data.pack import Example
 from models.evaluation.predictors import Estimates
 from models.networks.pose import PoseNetwork
 
 
 def test_command_writes_three_plots(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(_: PoseNetwork, views: list[Person]) -> Estimates:
+    def ask(_: PoseNetwork, views: list[Example]) -> Estimates:
         random = np.random.default_rng(0)
         joints = np.stack([view.joints for view in views]) + random.normal(0, 2, (len(views), 16, 2))
         covariance = random.uniform(0.01, 0.02, (len(views), 16, 3)).astype(np.float32)

@@ -34,7 +34,7 @@ def test_joints_move_with_the_picture(seed: int, lead_px: float) -> None:
     joints = (places * 1.5)[:, None].expand(8, 16, 2)
     images, moved, weights = PLAIN_COLOURS(blobs(192, places), joints, torch.ones(8, 16), 128, generator, lead_px)
     axis = (torch.arange(128) + 0.5) / 128 * 2 - 1
-    bright = (images.sum(1) - 0.2).clamp(min=0)  # the outside colour is not quite nought in 8 bits
+    bright = (images.sum(1) - 0.2).clamp(min=0)  # the outside colour is not quite zero in 8 bits
     for index in range(8):
         well_inside = (moved[index].abs() < 0.8).all()
         if well_inside:

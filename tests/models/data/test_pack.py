@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.data.pack import ABSENT, half_bodies, load_people, nominal_crops, person_folds, read_people, training_packs
+from models.data.pack import ABSENT, load_people, nominal_crops, read_people, training_packs
 from models.spec.crop import OUTSIDE_COLOUR, Box
-from models.spec.skeleton import LOWER_BODY, UPPER_BODY
 
 
 def test_packs_are_read_in_the_order_of_their_lines(pack: Path) -> None:
@@ -73,33 +72,3 @@ def test_a_cut_reaches_outside_the_picture(pack: Path) -> None:
     corner = replace(person, box=Box(-40, -40, 80, 80)).cut(100)
     assert tuple(corner[0, 0]) == OUTSIDE_COLOUR
     assert np.allclose(corner[75, 75], person.decode(96)[25, 25], atol=2)
-
-
-def test_half_bodies_hold_the_joints_of_their_half(pack: Path) -> None:
-    person = next(iter(read_people(pack, ["dev"])))
-    for upper, joints in ((True, UPPER_BODY), (False, LOWER_BODY)):
-        half = person.half(upper, ends=False)
-        assert half.picture == person.picture
-        seen = (np.abs(half.crop.from_photo(half.joints)) < 1).all(-1)
-        assert seen[list(joints)].all()
-        assert not seen.all()
-
-
-def test_the_photo_of_a_half_body_may_end_with_its_box(pack: Path) -> None:
-    person = next(iter(read_people(pack, ["dev"])))
-    for upper in (True, False):
-        half = person.half(upper, ends=True)
-        rows = np.arange(person.size)
-        beyond = rows >= round(half.box.y + half.box.height) if upper else rows < round(half.box.y)
-        picture = half.decode(half.size)
-        assert (picture[beyond] == OUTSIDE_COLOUR).all()
-        assert np.array_equal(picture[~beyond], person.decode(person.size)[~beyond])
-
-
-def test_half_bodies_and_folds_go_by_person(pack: Path) -> None:
-    people = list(read_people(pack, ["dev"]))
-    halves = half_bodies(people)
-    assert [half.id for half in halves] == 2 * [person.id for person in people[::2]]
-    folds = person_folds([*people, *halves], folds=3)
-    assert 2 * folds[: len(people)][::2].tolist() == folds[len(people) :].tolist()
-    assert set(folds.tolist()) == {0, 1, 2}

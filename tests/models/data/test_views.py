@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.data.pack import encode, read_people
-from models.data.views import close_ups, scenes
+from models.data.pack import encode, person_folds, read_people
+from models.data.views import close_ups, half_bodies, half_body, placed_in_scenes
 from models.spec.crop import OUTSIDE_COLOUR
-from models.spec.skeleton import JOINTS
+from models.spec.skeleton import JOINTS, LOWER_BODY, UPPER_BODY
 
 
 def test_people_keep_their_pixels_joints_and_boxes_in_a_larger_photo(pack: Path) -> None:
     people = list(read_people(pack, ["dev"]))
-    for person, placed in zip(people, scenes(people, share=0.25), strict=True):
+    for person, placed in zip(people, placed_in_scenes(people, fraction=0.25), strict=True):
         assert placed.box.width / placed.size == pytest.approx(0.25, abs=0.01)
         assert np.array_equal(placed.cut(64), person.cut(64))
         assert np.allclose(placed.crop.from_photo(placed.joints), person.crop.from_photo(person.joints))
@@ -21,14 +21,14 @@ def test_people_keep_their_pixels_joints_and_boxes_in_a_larger_photo(pack: Path)
 
 def test_people_who_are_small_enough_stay_as_they_are(pack: Path) -> None:
     people = list(read_people(pack, ["dev"]))
-    assert [placed.size for placed in scenes(people, share=0.9)] == [person.size for person in people]
+    assert [placed.size for placed in placed_in_scenes(people, fraction=0.9)] == [person.size for person in people]
 
 
 def test_what_lies_outside_the_photo_is_no_background(pack: Path) -> None:
     people = list(read_people(pack, ["dev"]))
     outside = np.full((people[0].size, people[0].size, 3), OUTSIDE_COLOUR, np.uint8)
     people[0] = replace(people[0], picture=encode(Image.fromarray(outside)))
-    for placed in scenes(people, share=0.25):
+    for placed in placed_in_scenes(people, fraction=0.25):
         frame = placed.decode(placed.size)[0]
         assert not (np.abs(frame.astype(int) - OUTSIDE_COLOUR) < 6).all(-1).any()
 
@@ -37,10 +37,10 @@ def test_people_whose_pictures_have_no_corner_in_the_photo_are_refused(pack: Pat
     person = next(iter(read_people(pack, ["dev"])))
     outside = np.full((person.size, person.size, 3), OUTSIDE_COLOUR, np.uint8)
     with pytest.raises(ValueError, match="corner"):
-        scenes([replace(person, picture=encode(Image.fromarray(outside)))], share=0.25)
+        placed_in_scenes([replace(person, picture=encode(Image.fromarray(outside)))], fraction=0.25)
 
 
-def test_close_ups_end_where_they_are_told_to(pack: Path) -> None:
+def test_close_ups_end_that_many_torsos_below_the_neck(pack: Path) -> None:
     people = list(read_people(pack, ["dev"]))
     person, close = people[0], close_ups(people[:1], torsos=1.0)[0]
     pelvis, neck, ankle = (JOINTS.index(name) for name in ("pelvis", "upper_neck", "left_ankle"))
@@ -67,3 +67,33 @@ def test_there_are_no_close_ups_of_who_lies_or_has_no_head(pack: Path) -> None:
     lying = replace(person, joints=person.joints[:, ::-1])
     headless = replace(person, labelled=np.arange(16) != JOINTS.index("head_top"))
     assert close_ups([lying, headless], torsos=0.8) == []
+
+
+def test_half_bodies_hold_the_joints_of_their_half(pack: Path) -> None:
+    person = next(iter(read_people(pack, ["dev"])))
+    for upper, joints in ((True, UPPER_BODY), (False, LOWER_BODY)):
+        half = half_body(person, upper, ends=False)
+        assert half.picture == person.picture
+        seen = (np.abs(half.crop.from_photo(half.joints)) < 1).all(-1)
+        assert seen[list(joints)].all()
+        assert not seen.all()
+
+
+def test_the_photo_of_a_half_body_may_end_with_its_box(pack: Path) -> None:
+    person = next(iter(read_people(pack, ["dev"])))
+    for upper in (True, False):
+        half = half_body(person, upper, ends=True)
+        rows = np.arange(person.size)
+        beyond = rows >= round(half.box.y + half.box.height) if upper else rows < round(half.box.y)
+        picture = half.decode(half.size)
+        assert (picture[beyond] == OUTSIDE_COLOUR).all()
+        assert np.array_equal(picture[~beyond], person.decode(person.size)[~beyond])
+
+
+def test_half_bodies_and_folds_go_by_person(pack: Path) -> None:
+    people = list(read_people(pack, ["dev"]))
+    halves = half_bodies(people)
+    assert [half.id for half in halves] == 2 * [person.id for person in people[::2]]
+    folds = person_folds([*people, *halves], folds=3)
+    assert 2 * folds[: len(people)][::2].tolist() == folds[len(people) :].tolist()
+    assert set(folds.tolist()) == {0, 1, 2}

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from export.graph import ExportGraph, export_model
-from models.data.pack import Person, read_people
+from models.data.pack import Example, read_people
 from models.evaluation import predictors as evaluation
 from models.evaluation.calibration import Calibration
 from models.evaluation.pck import accuracy
@@ -19,15 +19,15 @@ from tests.support.contracts import make_contract
 
 
 @pytest.fixture
-def people(pack: Path) -> list[Person]:
+def people(pack: Path) -> list[Example]:
     return [*read_people(pack, ["dev"]), *read_people(pack, ["train-lspet-0"])]
 
 
-def truths(people: Sequence[Person]) -> np.ndarray:
+def truths(people: Sequence[Example]) -> np.ndarray:
     return np.stack([person.joints for person in people])
 
 
-def test_every_data_set_has_its_measure(people: list[Person]) -> None:
+def test_every_data_set_has_its_measure(people: list[Example]) -> None:
     joints = truths(people)
     joints[0, 9] += 100
     found = accuracies(people, joints)
@@ -36,14 +36,14 @@ def test_every_data_set_has_its_measure(people: list[Person]) -> None:
     assert found["lspet PCK@0.2"].total == 100
 
 
-def test_comparison_names_difference_and_interval(people: list[Person]) -> None:
+def test_comparison_names_difference_and_interval(people: list[Example]) -> None:
     worse = truths(people)
     worse[:, 9] += 100
     assert compare(people, truths(people), worse).startswith("difference +7.")
 
 
 @pytest.mark.slow
-def test_checkpoint_and_onnx_file_are_asked_alike(people: list[Person], tmp_path: Path) -> None:
+def test_checkpoint_and_onnx_file_are_asked_alike(people: list[Example], tmp_path: Path) -> None:
     network = PoseNetwork()
     evaluation.load_weights(network, SHIPPED_MODEL)
     save_checkpoint(tmp_path / "checkpoint.pt", {"average": network.state_dict()})
@@ -61,7 +61,7 @@ def test_checkpoint_and_onnx_file_are_asked_alike(people: list[Person], tmp_path
 def test_command_prints_the_table_or_json(
     pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def perfect(people: Sequence[Person]) -> Estimates:
+    def perfect(people: Sequence[Example]) -> Estimates:
         return Estimates(truths(people), None, None, None)
 
     monkeypatch.setattr(evaluation, "estimator", lambda *_: perfect)
@@ -76,9 +76,9 @@ def test_command_prints_the_table_or_json(
 def test_command_evaluates_on_close_ups(
     pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[Person] = []
+    asked: list[Example] = []
 
-    def perfect(people: Sequence[Person]) -> Estimates:
+    def perfect(people: Sequence[Example]) -> Estimates:
         asked.extend(people)
         return Estimates(truths(people), None, None, None)
 
