@@ -16,11 +16,12 @@ import io
 import json
 import math
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -44,9 +45,13 @@ DEVELOPMENT: Final = "dev"
 """The pack for choosing and calibrating, never for training."""
 
 
+class PackError(ValueError):
+    """A pack, or a file beside it, that is missing or cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A line of a pack.
+    """A labelled person, a line of a pack.
 
     Attributes:
         id: Unique name.
@@ -106,27 +111,56 @@ class People:
     def __len__(self) -> int:
         return len(self.sources)
 
+    def to(self, device: str) -> Self:
+        """The same people on a device."""
+        tensors = {name: getattr(self, name).to(device) for name in ("pictures", "joints", "weights", "head_sizes")}
+        return replace(self, **tensors)
+
 
 def training_packs(folder: Path) -> list[str]:
     """Names of the packs in a folder that are for training.
 
     Raises:
-        FileNotFoundError: There is none.
+        PackError: There is none.
     """
     names = sorted(path.stem for path in folder.glob("train-*.tar"))
     if not names:
-        raise FileNotFoundError(f"{folder} holds no training pack (train-*.tar with train-*.jsonl.gz)")
+        raise PackError(f"{folder} holds no training pack (train-*.tar with train-*.jsonl.gz)")
     return names
 
 
 def read_people(folder: Path, packs: Iterable[str]) -> Iterator[Example]:
-    """Read packs one after the other, in the order of their lines; pictures stay encoded."""
+    """Read packs one after the other, in the order of their lines; pictures stay encoded.
+
+    Raises:
+        PackError: A file is missing, cut or otherwise broken; or a line lacks something, or says what cannot be.
+    """
     for pack in packs:
-        with tarfile.open(folder / f"{pack}.tar") as tar:
-            pictures = {member.name: _member(tar, member) for member in tar.getmembers() if member.isfile()}
-        with gzip.open(folder / f"{pack}.jsonl.gz", "rt", encoding="utf-8") as lines:
-            for line in lines:
-                yield _person(json.loads(line), pictures)
+        pictures = _read_pictures(folder / f"{pack}.tar")
+        path = folder / f"{pack}.jsonl.gz"
+        for number, line in enumerate(_read_lines(path), 1):
+            try:
+                yield _example(line, pictures)
+            except (KeyError, TypeError, ValueError) as error:
+                missing = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+                raise PackError(f"{path}, line {number}: {missing}") from error
+
+
+def _read_pictures(path: Path) -> dict[str, bytes]:
+    """Encoded pictures of a pack by their files' names."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            return {member.name: _member(tar, member) for member in tar.getmembers() if member.isfile()}
+    except (OSError, tarfile.TarError) as error:
+        raise PackError(f"{path} cannot be read: {error}") from error
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            return list(lines)
+    except (OSError, EOFError, zlib.error, UnicodeError) as error:
+        raise PackError(f"{path} cannot be read: {error}") from error
 
 
 def load_people(people: Sequence[Example], weights: NDArray[np.float32] | None, crop_size: int) -> People:
@@ -139,6 +173,7 @@ def load_people(people: Sequence[Example], weights: NDArray[np.float32] | None, 
 
     Raises:
         ValueError: `crop_size` is not divisible by 4, or there is nobody to load.
+        PackError: A picture cannot be decoded.
     """
     if crop_size % 4 or not people:
         raise ValueError(f"need people, and a crop size divisible by 4: got {len(people)} people, {crop_size} px")
@@ -146,11 +181,13 @@ def load_people(people: Sequence[Example], weights: NDArray[np.float32] | None, 
     pictures = torch.empty((len(people), size, size, 3), dtype=torch.uint8)
 
     def decode(index: int) -> None:
-        pictures[index] = torch.from_numpy(people[index].decode(size).copy())
+        try:
+            pictures[index] = torch.from_numpy(people[index].decode(size).copy())
+        except (OSError, ValueError) as error:
+            raise PackError(f"the picture of {people[index].id} cannot be decoded: {error}") from error
 
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-        for _ in pool.map(decode, range(len(people))):
-            pass
+        list(pool.map(decode, range(len(people))))
     joints = np.stack([person.crop.from_photo(person.joints) for person in people])
     labelled = np.stack([person.labelled for person in people])
     trusted = labelled.astype(np.float32) if weights is None else weights
@@ -192,19 +229,33 @@ def encode(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _person(line: dict[str, object], pictures: dict[str, bytes]) -> Example:
-    joints = np.asarray(line["joints"], np.float64).reshape(len(JOINTS), 3)
-    head_size = line["head_size"]
+def _example(text: str, pictures: dict[str, bytes]) -> Example:
+    """A line as an example; what the line lacks is a `KeyError`, what cannot be a `ValueError` or `TypeError`."""
+    line: dict[str, Any] = json.loads(text)
+    joints, head_size = np.asarray(line["joints"], np.float64), line["head_size"]
+    if joints.shape != (len(JOINTS), 3) or not np.isfinite(joints).all():
+        raise ValueError(f"joints are {len(JOINTS)} times three numbers [x, y, v], not {_shape(joints)}")
+    box, size = np.asarray(line["box"], np.float64), int(line["size"])
+    if box.shape != (4,) or not np.isfinite(box).all() or box[2:].min() <= 0 or size < 1:
+        raise ValueError(f"size {size} and box {line['box']} are of no person")
+    if head_size is not None and not 0 < float(head_size) < math.inf:
+        raise ValueError(f"a head size is null or above 0, not {head_size}")
+    if (file := str(line["file"])) not in pictures:
+        raise ValueError(f"the picture {file} is not in the tar")
     return Example(
         id=str(line["id"]),
         source=str(line["source"]),
-        picture=pictures[str(line["file"])],
-        size=int(str(line["size"])),
-        box=Box(*np.asarray(line["box"], np.float64).tolist()),
+        picture=pictures[file],
+        size=size,
+        box=Box(*box.tolist()),
         joints=joints[:, :2],
         labelled=joints[:, 2] > 0,
-        head_size=None if head_size is None else float(str(head_size)),
+        head_size=None if head_size is None else float(head_size),
     )
+
+
+def _shape(values: NDArray[np.float64]) -> str:
+    return " x ".join(map(str, values.shape)) + ("" if np.isfinite(values).all() else " with some that are not finite")
 
 
 def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

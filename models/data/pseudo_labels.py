@@ -8,6 +8,7 @@ becomes one by MPII's conventions.
 
 import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.pack import CONTEXT, Example
+from models.data.pack import CONTEXT, Example, PackError
 from models.spec.skeleton import JOINTS, MIRROR
 
 FILE_NAME: Final = "opinions.jsonl.gz"
@@ -59,12 +60,19 @@ class PseudoLabels:
 
 
 def read_pseudo_labels(folder: Path) -> dict[str, PseudoLabels]:
-    """Pseudo-labels by person's id; empty where the folder has no such file."""
+    """Pseudo-labels by person's id; empty where the folder has no such file.
+
+    Raises:
+        PackError: The file cannot be read.
+    """
     path = folder / FILE_NAME
     if not path.exists():
         return {}
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return {record["id"]: _pseudo_labels(record) for record in map(json.loads, lines)}
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            return {record["id"]: _pseudo_labels(record) for record in map(json.loads, lines)}
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        raise PackError(f"{path} cannot be read: {type(error).__name__}, {error}") from error
 
 
 def corrected_labels(
@@ -141,5 +149,7 @@ def _pseudo_labels(record: dict[str, object]) -> PseudoLabels:
     for model in ("movenet", "efficientpose"):
         stated = record.get(model)
         joints = np.zeros((len(JOINTS), 3)) if stated is None else np.asarray(stated, np.float64)
+        if joints.shape != (len(JOINTS), 3):
+            raise ValueError(f"{record['id']} has joints {joints.shape} by {model}")
         arrays += [joints[:, :2], joints[:, 2]]
     return PseudoLabels(*arrays)

@@ -1,6 +1,9 @@
 """State dicts of the pose network from every kind of file that holds one, and training checkpoints."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import run as run_command
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +17,10 @@ StateDict = dict[str, Tensor]
 _BACKBONE: Final = "backbone."
 
 
+class WeightsError(ValueError):
+    """A file of weights that cannot be read, or is of another network."""
+
+
 def read_weights(path: Path) -> StateDict:
     """Read weights under `PoseNetwork`'s names.
 
@@ -23,12 +30,13 @@ def read_weights(path: Path) -> StateDict:
             averaged weights are taken.
 
     Raises:
-        ValueError: The file's ending is none of these.
+        WeightsError: The file's ending is none of these, or the file cannot be read.
     """
     readers = {".safetensors": _read_safetensors, ".onnx": _read_onnx, ".pt": _read_checkpoint}
     if path.suffix not in readers:
-        raise ValueError(f"{path}: weights are read from {', '.join(readers)}, not from `{path.suffix}`")
-    return readers[path.suffix](path)
+        raise WeightsError(f"{path}: weights are read from {', '.join(readers)}, not from `{path.suffix}`")
+    with _refused(path):
+        return readers[path.suffix](path)
 
 
 def load_weights(network: PoseNetwork, *paths: Path) -> None:
@@ -39,7 +47,7 @@ def load_weights(network: PoseNetwork, *paths: Path) -> None:
     weights) keeps its start.
 
     Raises:
-        ValueError: A file lacks other weights of the network, or one has another shape.
+        WeightsError: A file cannot be read, lacks other weights of the network, or has some of another shape.
     """
     states = [_matching(network, path) for path in paths]
     mean = {
@@ -56,7 +64,7 @@ def _matching(network: PoseNetwork, path: Path) -> StateDict:
     missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked") and n != "heatmap.weight"]
     wrong = [n for n, value in state.items() if value.shape != own[n].shape]
     if missing or wrong:
-        raise ValueError(
+        raise WeightsError(
             f"{path} is not of this network: {len(missing)} tensors missing, {len(wrong)} of another shape"
         )
     return state
@@ -70,9 +78,34 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote."""
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return checkpoint
+    """Read what `save_checkpoint` wrote.
+
+    Raises:
+        WeightsError: The file cannot be read.
+    """
+    with _refused(path):
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return checkpoint
+
+
+def source_commit() -> str:
+    """The short hash of the source tree's commit, `-dirty` behind it where files differ; `unknown` without git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        answer = run_command(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return answer.stdout.strip() or "unknown"
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Say of a file that a library cannot read it; each has errors of its own."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"{path} cannot be read as weights: {type(error).__name__}, {reason}") from error
 
 
 def _read_safetensors(path: Path) -> StateDict:

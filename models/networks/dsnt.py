@@ -150,12 +150,14 @@ def variance_regulariser(heatmaps: Tensor, targets: Tensor, sigma_px: float) -> 
 
 def kl_regulariser(heatmaps: Tensor, targets: Tensor, sigma_px: float) -> Tensor:
     """Equation 6 with KL(heatmap || Gaussian at the target), natural logarithm, [...]."""
-    return _kl(_at_least_float32(heatmaps), gaussian(targets, *heatmaps.shape[-2:], sigma_px))
+    rows, columns = heatmaps.shape[-2:]
+    return _kl(_at_least_float32(heatmaps), gaussian(targets, rows, columns, sigma_px))
 
 
 def js_regulariser(heatmaps: Tensor, targets: Tensor, sigma_px: float) -> Tensor:
     """Equation 6 with the Jensen-Shannon divergence to a Gaussian at the target, natural logarithm, [...]."""
-    return _js(_at_least_float32(heatmaps), gaussian(targets, *heatmaps.shape[-2:], sigma_px))
+    rows, columns = heatmaps.shape[-2:]
+    return _js(_at_least_float32(heatmaps), gaussian(targets, rows, columns, sigma_px))
 
 
 Regulariser = Callable[[Tensor, Tensor, float], Tensor]

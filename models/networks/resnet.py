@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 STAGE_CHANNELS: Final = (64, 128, 256, 512)
 
+OUTPUT_STRIDES: Final = (4, 8, 16, 32)
+"""Input pixels per cell that a ResNet can have."""
+
 # Input pixels per cell after the stem and layer1.
 _STEM_STRIDE: Final = 4
 
@@ -123,8 +126,8 @@ class ResNet(nn.Module):
         Raises:
             ValueError: `output_stride` is not 4, 8, 16 or 32.
         """
-        if output_stride not in (4, 8, 16, 32):
-            raise ValueError(f"output stride is 4, 8, 16 or 32, not {output_stride}")
+        if output_stride not in OUTPUT_STRIDES:
+            raise ValueError(f"output stride is one of {', '.join(map(str, OUTPUT_STRIDES))}, not {output_stride}")
         reached, dilation = _STEM_STRIDE, 1
         for stage in range(1, 5):
             stride, before = (1 if stage == 1 else 2), dilation

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.data.augmentation import Augmentation
 from models.data.pack import ABSENT, load_people, nominal_crops, read_people
 from models.networks.pose import normalise
-from models.spec.crop import OUTSIDE_COLOUR
+from models.spec.crop import OUTSIDE_COLOUR, PIXEL_MEAN, PIXEL_STD
 from models.spec.skeleton import MIRROR
 
 PLAIN_COLOURS = Augmentation(gain=0, brightness=0, grey=0, hidden=0, surrounded=0, ended=0)
@@ -55,6 +55,61 @@ def test_mirrored_crops_exchange_left_and_right() -> None:
     assert torch.allclose(moved[mirrored], flipped[mirrored], atol=1e-5)
     assert torch.equal(trust[mirrored], weights[:, list(MIRROR)][mirrored])
     assert torch.allclose(moved[~mirrored], joints[~mirrored], atol=1e-5)
+
+
+def grey_pictures(count: int, size: int = 96) -> torch.Tensor:
+    """Pictures uint8 [count, size, size, 3] of one colour, unlike the outside's and with channels of their own."""
+    return torch.tensor([100, 140, 180], dtype=torch.uint8).expand(count, size, size, 3).clone()
+
+
+def test_the_usual_augmentation_rotates_some_crops_by_thirty_degrees_or_so() -> None:
+    tight = replace(Augmentation(), loose=0)
+    joints = torch.zeros(2000, 16, 2)
+    joints[:, 9, 1], joints[:, 6, 1] = -0.2, 0.2  # head top above pelvis; neither changes sides
+    crops, moved, _ = tight(grey_pictures(2000, 12), joints, torch.ones(2000, 16), 8, torch.Generator().manual_seed(0))
+    assert len(crops) == 2000
+    up = moved[:, 6] - moved[:, 9]
+    degrees = torch.rad2deg(torch.atan2(up[:, 0], up[:, 1]))
+    rotated = degrees.abs() > 1e-3
+    assert rotated.float().mean().item() == pytest.approx(0.6, abs=0.05)
+    assert degrees[rotated].std().item() == pytest.approx(28, abs=3)  # 30, clipped at 60
+    assert degrees.abs().max().item() == pytest.approx(60, abs=0.1)
+    assert abs(degrees.mean().item()) < 2
+
+
+def test_the_usual_augmentation_changes_colours() -> None:
+    coloured = replace(STILL, gain=Augmentation().gain, brightness=Augmentation().brightness, grey=Augmentation().grey)
+    pictures = grey_pictures(2000, 12)
+    images, _, _ = coloured(
+        pictures, torch.zeros(2000, 16, 2), torch.ones(2000, 16), 8, torch.Generator().manual_seed(0)
+    )
+    mean, std = (torch.tensor(value)[:, None, None] for value in (PIXEL_MEAN, PIXEL_STD))
+    colours = (images * std + mean)[:, :, 4, 4]
+    assert images.std((2, 3)).max() < 1e-4  # a picture of one colour stays one
+    original = torch.tensor([100, 140, 180]) / 255
+    ratios = colours / original
+    assert ratios[:, 0].min() < 0.5 and ratios[:, 0].max() > 1.5  # a gain of 0.35, and 0.1 of 0.39 by brightness
+    assert (ratios[:, 0] - ratios[:, 1]).abs().mean() > 0.1  # each channel by itself
+    # With a gain alone, the channels of those that lost their colour are in the ratio of their gains to one grey.
+    grey = replace(STILL, grey=Augmentation().grey)
+    images, _, _ = grey(pictures, torch.zeros(2000, 16, 2), torch.ones(2000, 16), 8, torch.Generator().manual_seed(0))
+    colours = (images * std + mean)[:, :, 4, 4]
+    lost = (colours - colours.mean(1, keepdim=True)).abs().amax(1) < 1e-3
+    assert lost.float().mean().item() == pytest.approx(0.1, abs=0.03)
+
+
+def test_the_usual_augmentation_hides_a_square_of_half_the_crops() -> None:
+    hiding = replace(STILL, hidden=Augmentation().hidden)
+    pictures = torch.zeros((400, 96, 96, 3), dtype=torch.uint8)
+    pictures[1::2] = 255
+    images, _, _ = hiding(pictures, torch.zeros(400, 16, 2), torch.ones(400, 16), 64, torch.Generator().manual_seed(0))
+    other = (images[:, 0] > 0) != (torch.arange(400) % 2 == 1)[:, None, None]
+    sides = other.any(1).sum(1).float(), other.any(2).sum(1).float()
+    is_hidden = other.flatten(1).any(1)
+    assert is_hidden.float().mean().item() == pytest.approx(0.5, abs=0.08)
+    assert (other.sum((1, 2)) == sides[0] * sides[1]).all()  # a rectangle, cut off by the crop's edge at most
+    assert max(side.max() for side in sides) <= 0.35 * 64 + 1
+    assert sides[0][is_hidden].mean() > 0.1 * 64
 
 
 def test_nothing_varied_gives_the_nominal_crop(pack: Path) -> None:

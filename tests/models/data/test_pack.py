@@ -1,3 +1,6 @@
+import gzip
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.data.pack import ABSENT, load_people, nominal_crops, read_people, training_packs
+from models.data.pack import ABSENT, PackError, load_people, nominal_crops, read_people, training_packs
 from models.spec.crop import OUTSIDE_COLOUR, Box
 
 
@@ -19,8 +22,35 @@ def test_packs_are_read_in_the_order_of_their_lines(pack: Path) -> None:
 
 
 def test_folder_without_packs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no training pack"):
+    with pytest.raises(PackError, match="no training pack"):
         training_packs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"joints": [[1, 2, 2]] * 15}, r"joints are 16 times three numbers \[x, y, v\], not 15 x 3"),
+        ({"joints": [[1, 2]] * 16}, "not 16 x 2"),
+        ({"joints": [[1, float("nan"), 2]] * 16}, "not 16 x 3 with some that are not finite"),
+        ({"box": [1, 2, 3]}, r"box \[1, 2, 3\] are of no person"),
+        ({"box": [1, 2, 3, -4]}, "are of no person"),
+        ({"size": 0}, "size 0 and box"),
+        ({"head_size": -1}, "a head size is null or above 0, not -1"),
+        ({"file": "other.webp"}, r"the picture other\.webp is not in the tar"),
+    ],
+)
+def test_lines_of_no_person_are_refused_with_their_number(
+    change: dict[str, object], sentence: str, pack: Path, tmp_path: Path
+) -> None:
+    shutil.copy(pack / "dev.tar", tmp_path)
+    with gzip.open(pack / "dev.jsonl.gz", "rt") as lines:
+        first, second, *_ = map(json.loads, lines)
+    with gzip.open(tmp_path / "dev.jsonl.gz", "wt") as lines:
+        lines.writelines(json.dumps(line) + "\n" for line in (first, {**second, **change}))
+    people = read_people(tmp_path, ["dev"])
+    assert next(people).id == first["id"]
+    with pytest.raises(PackError, match=rf"dev\.jsonl\.gz, line 2: .*{sentence}"):
+        next(people)
 
 
 def test_pictures_and_joints_keep_their_places_at_every_size(pack: Path) -> None:

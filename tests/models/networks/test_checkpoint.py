@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from models.networks.checkpoint import load_weights, read_weights, save_checkpoint
+from models.networks.checkpoint import WeightsError, load_weights, read_weights, save_checkpoint, source_commit
 from models.networks.pose import PoseNetwork
 
 
@@ -55,6 +56,24 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file(torchvision_names(PoseNetwork(18, 8)), tmp_path / "shallow.safetensors")
     with pytest.raises(ValueError, match="not of this network"):
         load_weights(PoseNetwork(34, 8), tmp_path / "shallow.safetensors")
+
+
+@pytest.mark.parametrize("name", ["cut.safetensors", "cut.onnx", "cut.pt"])
+def test_files_that_cannot_be_read_are_refused_by_name(name: str, tmp_path: Path) -> None:
+    for _ in ("missing", "broken"):
+        with pytest.raises(WeightsError, match=f"{name} cannot be read as weights"):
+            read_weights(tmp_path / name)
+        (tmp_path / name).write_bytes(b"\x08\x01\xff")
+
+
+def test_a_checkpoint_without_averaged_weights_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "other.pt", {"network": {}})
+    with pytest.raises(WeightsError, match=r"other\.pt cannot be read as weights: KeyError, 'average'"):
+        read_weights(tmp_path / "other.pt")
+
+
+def test_the_source_has_a_commit() -> None:
+    assert re.fullmatch(r"[0-9a-f]{7,40}(-dirty)?|unknown", source_commit())
 
 
 def test_unknown_files_are_refused(tmp_path: Path) -> None:
