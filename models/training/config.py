@@ -1,0 +1,208 @@
+"""What a training run is: one typed option a field, and the command line that is made of them."""
+
+import argparse
+import math
+from collections.abc import Collection
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn, Self, get_args, get_origin, get_type_hints
+
+import torch
+
+from models.networks.dsnt import HEATMAP_ACTIVATIONS, REGULARISERS
+from models.networks.resnet import ARCHITECTURES, OUTPUT_STRIDES
+from models.training.optimisation import OPTIMISERS, SCHEDULES
+
+
+class RunError(ValueError):
+    """A run that can neither begin nor go on."""
+
+
+_PHASE_FORM: Final = "SIZE/STRIDE:CROPS"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a run: `crops` crops of `size` px, one heatmap cell per `stride` px."""
+
+    size: int
+    stride: int
+    crops: int
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: No crops, another stride than the backbone has, or a size that cells do not fill.
+        """
+        if self.stride not in OUTPUT_STRIDES:
+            raise ValueError(f"a phase's stride is one of {', '.join(map(str, OUTPUT_STRIDES))}, not {self.stride}")
+        if self.size < self.stride or self.size % self.stride:
+            raise ValueError(f"a phase's size is a multiple of its stride {self.stride}, not {self.size}")
+        if self.crops < 1:
+            raise ValueError(f"a phase has at least 1 crop, not {self.crops}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `SIZE/STRIDE:CROPS`, such as `128/16:60000`.
+
+        Raises:
+            ValueError: The text has another form, or a number that no phase can have.
+        """
+        shape, _, crops = text.partition(":")
+        size, _, stride = shape.partition("/")
+        if not (size.isdecimal() and stride.isdecimal() and crops.isdecimal()):
+            raise ValueError(f"a phase is {_PHASE_FORM} such as 128/16:60000, not {text}")
+        return cls(int(size), int(stride), int(crops))
+
+    def __str__(self) -> str:
+        return f"{self.size}/{self.stride}:{self.crops}"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What is to be known of a field of `TrainingConfig` beside its type and its default.
+
+    Attributes:
+        help: What it is.
+        choices: The values that it can have; empty where there are too many.
+        decides: Whether it decides what is learnt, rather than where.
+    """
+
+    help: str
+    choices: Collection[Any] = ()
+    decides: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """The options of a run; a field's help says what it is."""
+
+    data: Annotated[Path, Option("folder of the people pack", decides=False)]
+    out: Annotated[Path, Option("folder of the run, outside the tree, with its checkpoint and log", decides=False)]
+    start: Annotated[
+        Path | None,
+        Option("weights to start from: .safetensors (ImageNet or pose), a shipped .onnx, a .pt", decides=False),
+    ] = None
+    phases: Annotated[tuple[Phase, ...], Option("parts of the run")] = (
+        Phase(128, 16, 80_000),
+        Phase(192, 16, 60_000),
+        Phase(224, 8, 12_000),
+    )
+    depth: Annotated[int, Option("depth of the ResNet; evaluation and export know 50 only", ARCHITECTURES)] = 50
+    activation: Annotated[
+        str, Option("paper, Table 2; evaluation and export know softmax only", HEATMAP_ACTIVATIONS)
+    ] = "softmax"
+    regulariser: Annotated[str, Option("paper, Table 3; none is DSNT, js is DSNTr", REGULARISERS)] = "js"
+    sigma: Annotated[float, Option("the regulariser's sigma, input pixels: one cell of a 28 x 28 map")] = 8.0
+    weight: Annotated[float, Option("the regulariser's weight lambda; of absent joints too")] = 1.0
+    optimiser: Annotated[str, Option("how gradients change the weights", OPTIMISERS)] = "adamw"
+    schedule: Annotated[str, Option("how the learning rate changes over the run", SCHEDULES)] = "cosine"
+    rate: Annotated[float, Option("largest learning rate")] = 4e-4
+    head_rate: Annotated[float, Option("learning rate of the heatmap convolution, times the others'")] = 10.0
+    weight_decay: Annotated[float, Option("decay of the convolutions' weights")] = 0.01
+    batch: Annotated[int, Option("crops of a step")] = 32
+    frozen_stages: Annotated[int, Option("ResNet stages that stay as they are; 0 trains all", range(5))] = 1
+    seed: Annotated[int, Option("of everything that is random")] = 0
+    threads: Annotated[int, Option("processor threads; 0 leaves the choice to torch", decides=False)] = 0
+    device: Annotated[str, Option("where to train", decides=False)] = "cuda" if torch.cuda.is_available() else "cpu"
+    evaluate_every: Annotated[int, Option("crops between evaluations on the development people")] = 6_400
+    keep: Annotated[int, Option("files of averaged weights that stay: the last ones, and the best", decides=False)] = 5
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: A number is out of its range, a name is unknown, or the phases have fewer crops than a batch.
+        """
+        for name in ("batch", "evaluate_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{_flag(name)} is at least 1, not {getattr(self, name)}")
+        for name in ("rate", "sigma"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{_flag(name)} is a number above 0, not {getattr(self, name)}")
+        for name in ("head_rate", "weight", "weight_decay", "threads", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{_flag(name)} is a number from 0 up, not {getattr(self, name)}")
+        for name, (_, option) in _options().items():
+            if option.choices and getattr(self, name) not in option.choices:
+                known = ", ".join(map(str, option.choices))
+                raise ValueError(f"{_flag(name)} is one of {known}, not {getattr(self, name)}")
+        if self.crops < self.batch:
+            raise ValueError(f"the phases have {self.crops} crops together, fewer than one batch of {self.batch}")
+
+    @property
+    def crops(self) -> int:
+        """Crops of all phases together."""
+        return sum(phase.crops for phase in self.phases)
+
+    def deciding(self) -> dict[str, Any]:
+        """Of `to_json`, what decides what is learnt: neither paths nor where the run takes place."""
+        options = self.to_json()
+        return {name: options[name] for name, (_, option) in _options().items() if option.decides}
+
+    def to_json(self) -> dict[str, Any]:
+        """Every option as JSON has it."""
+        return {name: _plain(getattr(self, name)) for name in _options()}
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The parser whose options are the fields of `TrainingConfig`."""
+    parser = argparse.ArgumentParser(prog="python -m models.training", description="Train the pose network.")
+    defaults = {each.name: each.default for each in fields(TrainingConfig)}
+    for name, (kind, option) in _options().items():
+        parser.add_argument(_flag(name), **_argument(kind, option, defaults[name]))
+    return parser
+
+
+def parse_options(arguments: list[str] | None = None) -> TrainingConfig:
+    """Read the command line; what no run can be ends the process with status 2 and a sentence."""
+    options = vars(command_line().parse_args(arguments))
+    try:
+        return TrainingConfig(**{**options, "phases": tuple(options["phases"])})
+    except ValueError as error:
+        refuse(str(error))
+
+
+def refuse(sentence: str) -> NoReturn:
+    """End the process with status 2 and a sentence."""
+    parser = command_line()
+    parser.exit(2, f"{parser.prog}: error: {sentence}\n")
+
+
+def _options() -> dict[str, tuple[Any, Option]]:
+    """Type and description of each field of `TrainingConfig`."""
+    hints = get_type_hints(TrainingConfig, include_extras=True)
+    return {name: get_args(hint) for name, hint in hints.items()}
+
+
+def _argument(kind: Any, option: Option, default: Any) -> dict[str, Any]:
+    """What argparse is to know of a field of a type, with a default."""
+    if default is MISSING:
+        return {"help": option.help, "type": kind, "required": True}
+    argument: dict[str, Any] = {"help": option.help, "default": default}
+    if default is not None:
+        argument["help"] += f" (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
+    if get_origin(kind) is tuple:
+        return {**argument, "type": _phase, "nargs": "+", "metavar": _PHASE_FORM}
+    if option.choices:
+        argument["choices"] = option.choices
+    return {**argument, "type": kind if isinstance(kind, type) else Path}  # an optional path is a path
+
+
+def _phase(text: str) -> Phase:
+    try:
+        return Phase.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as JSON has it."""
+    if isinstance(value, tuple):
+        return [str(phase) for phase in value]
+    return str(value) if isinstance(value, Path) else value
