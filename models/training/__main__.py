@@ -1,7 +1,7 @@
 """Train the pose network: `python -m models.training --data FOLDER --start WEIGHTS --out RUN`.
 
 A run is a few phases of growing crops under one schedule of the learning rate. It checkpoints into `--out` and goes on
-from there when the same command is given again, to the same weights as without the stop. The folder says what the run
+from there when the same command is repeated, to the same weights as without the stop. The folder says what the run
 is: `run.json` its options and data, `log.csv` loss and development PCKh by crops seen, `averaged-CROPS.pt` the averaged
 weights of the log's last lines and of its best.
 """

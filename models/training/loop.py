@@ -1,4 +1,4 @@
-"""The trip of a run: read and check everything, then train phase by phase, looking at the development people.
+"""The trip of a run: read and check everything, then train phase by phase, measuring on the development people.
 
 Phases differ in stride, yet weights move between them as if nothing happened: crops are shifted so that a cell stands
 in the same relation to what it looks at (`lead_px`), and the target's sigma is the same in input pixels.

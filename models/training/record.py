@@ -156,9 +156,9 @@ def drop_averaged(folder: Path, keep: int) -> None:
     """Delete averaged weights but the last `keep` files and that of the best PCKh in the log, the first of equals."""
     with (folder / LOG).open(newline="") as file:
         accuracy = {int(line["crops"]): float(line["pckh"]) for line in csv.DictReader(file)}
-    looks = sorted(accuracy)
-    staying = {*looks[-keep:], max(looks, key=accuracy.__getitem__)}
-    for crops in looks:
+    evaluated = sorted(accuracy)
+    staying = {*evaluated[-keep:], max(evaluated, key=accuracy.__getitem__)}
+    for crops in evaluated:
         if crops not in staying:
             averaged_path(folder, crops).unlink(missing_ok=True)
 

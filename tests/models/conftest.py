@@ -74,7 +74,7 @@ def write_pack(folder: Path, name: str, source: str, people: int, seed: int) -> 
 
 @pytest.fixture(scope="session")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with two training packs (mpii 12 people, lspet 6), `dev` (mpii 5) and opinions on lspet's people."""
+    """Folder with two training packs (mpii 12 people, lspet 6), `dev` (mpii 5) and pseudo-labels of lspet's people."""
     folder = tmp_path_factory.mktemp("pack")
     write_pack(folder, "train-mpii", "mpii", 12, seed=1)
     write_pack(folder, "train-lspet-0", "lspet", 6, seed=2)

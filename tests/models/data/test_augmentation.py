@@ -39,8 +39,8 @@ def test_joints_move_with_the_picture(seed: int, lead_px: float) -> None:
         well_inside = (moved[index].abs() < 0.8).all()
         if well_inside:
             mass = bright[index].sum()
-            found = torch.stack([(bright[index].sum(0) * axis).sum(), (bright[index].sum(1) * axis).sum()]) / mass
-            assert ((found + 2 * lead_px / 128 - moved[index, 0]) * 64).abs().max() < 0.6
+            mean = torch.stack([(bright[index].sum(0) * axis).sum(), (bright[index].sum(1) * axis).sum()]) / mass
+            assert ((mean + 2 * lead_px / 128 - moved[index, 0]) * 64).abs().max() < 0.6
         assert (weights[index] > 0).all() == (moved[index].abs() < 1).all()
 
 

@@ -66,13 +66,13 @@ def test_a_gaussian_has_its_mean_where_it_was_drawn(x: float, y: float) -> None:
 
 
 @given(inside, inside, inside, inside, st.floats(0.55, 0.95))
-def test_main_mode_is_the_larger_of_two_peaks(x: float, y: float, other_x: float, other_y: float, share: float) -> None:
+def test_main_mode_is_the_larger_of_two_peaks(x: float, y: float, other_x: float, other_y: float, mass: float) -> None:
     place, other = torch.tensor([x, y]), torch.tensor([other_x, other_y])
     assume((place - other).abs().max() > 0.6)
-    both = share * gaussian(place, 28, 28, sigma_px=1) + (1 - share) * gaussian(other, 28, 28, sigma_px=1)
+    both = mass * gaussian(place, 28, 28, sigma_px=1) + (1 - mass) * gaussian(other, 28, 28, sigma_px=1)
     mode, held = main_mode(both[None, None])
     assert (dsnt(mode)[0, 0] - place).abs().max() < 0.1 * 2 / 28
-    assert held.item() == pytest.approx(share, abs=0.04)
+    assert held.item() == pytest.approx(mass, abs=0.04)
     assert mode.sum().item() == pytest.approx(1, abs=1e-5)
 
 
@@ -85,10 +85,10 @@ def test_main_mode_is_a_broad_peak_rather_than_one_bright_cell() -> None:
 
 
 def test_a_mode_of_a_flat_map_holds_as_little_as_any_other() -> None:
-    mode, share = main_mode(uniform()[None, None])
+    mode, mass = main_mode(uniform()[None, None])
     assert (mode > 0).sum() <= 25
     assert mode.sum().item() == pytest.approx(1)
-    assert share.item() <= 25.1 / 28**2
+    assert mass.item() <= 25.1 / 28**2
 
 
 def test_main_mode_reaches_two_cells_and_no_further() -> None:

@@ -62,6 +62,10 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, seen: int) -> None:
     monkeypatch.setattr(Run, "step", interrupted)
 
 
+def killed(run: Run) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.slow
 def test_a_resumed_run_equals_the_uninterrupted_one(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = configure("64/16:42", "64/8:30")
@@ -72,7 +76,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(configure: Configure, monkey
             interrupt(patch, seen)
             train(resumed)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Run, "save", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))  # the log is ahead by a line
+        patch.setattr(Run, "save", killed)  # the log is a line ahead of the checkpoint
         train(resumed)
     assert read_checkpoint(resumed.out / "checkpoint.pt")["seen"] == 48
     train(resumed)
@@ -90,10 +94,10 @@ def test_a_resumed_run_equals_the_uninterrupted_one(configure: Configure, monkey
 def test_averaged_weights_move_however_few_steps_lie_between_evaluations(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_at = []
+    evaluated = []
 
     def evaluate(network: PoseNetwork, development: People, stride: int, device: str) -> Accuracy:
-        looked_at.append({name: value.clone() for name, value in network.state_dict().items()})
+        evaluated.append({name: value.clone() for name, value in network.state_dict().items()})
         return original(network, development, stride, device)
 
     original = loop.evaluate
@@ -106,11 +110,7 @@ def test_averaged_weights_move_however_few_steps_lie_between_evaluations(
     layer = "backbone.layer4.1.conv2.weight"
     moved = [not torch.equal(one[layer], other[layer]) for one, other in pairwise(states)]
     assert moved == [True, False, True]  # updates follow the first and the fifth step
-    assert [torch.equal(state[layer], look[layer]) for state, look in zip(states[1:], looked_at, strict=True)] == [
-        True,
-        True,
-        True,
-    ]
+    assert all(torch.equal(state[layer], each[layer]) for state, each in zip(states[1:], evaluated, strict=True))
     assert states[-1]["backbone.bn1.num_batches_tracked"] == 0  # frozen
     assert states[-1]["backbone.layer4.0.bn1.num_batches_tracked"] == 5
 

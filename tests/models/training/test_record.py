@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_is_refused(configure: Configure, tmp_path: Path
             begin_or_continue(configure(out=out), COUNTS)
 
 
-def test_averaged_weights_stay_of_the_last_looks_and_of_the_best(tmp_path: Path) -> None:
+def test_averaged_weights_stay_of_the_last_evaluations_and_of_the_best(tmp_path: Path) -> None:
     for crops, total in ((10, 40.0), (20, 80.0), (30, 80.0), (40, 50.0), (50, 60.0), (60, 60.0)):
         log(tmp_path, crops, Phase(64, 16, 100), 0.5, accuracy(total))
         averaged_path(tmp_path, crops).touch()
