@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.spec.paper import COLUMNS
 from models.spec.skeleton import LIMB_JOINTS, PCKH_COLUMNS, PCKH_TOTAL, TORSO
 
 
@@ -83,9 +85,23 @@ def accuracy(right: NDArray[np.bool_], labelled: NDArray[np.bool_], counted: NDA
     )
 
 
+class Difference(NamedTuple):
+    """How much better one model is than another, in percentage points, and the ends of the 95 % interval."""
+
+    points: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return (
+            f"difference {self.points:+.2f} points, 95 % interval {self.low:+.2f} to {self.high:+.2f} "
+            "(paired bootstrap over people)"
+        )
+
+
 def paired_bootstrap(
     right: NDArray[np.bool_], other: NDArray[np.bool_], labelled: NDArray[np.bool_], draws: int = 2000, seed: int = 0
-) -> tuple[float, float, float]:
+) -> Difference:
     """How much better one model is than another on the same people, and how sure that is.
 
     Args:
@@ -96,20 +112,20 @@ def paired_bootstrap(
         seed: Of the draws.
 
     Returns:
-        The difference of Total in percentage points, and the ends of its 95 % interval.
+        The difference of Total.
     """
     columns = list(PCKH_TOTAL)
     gains = ((right ^ other) & labelled)[:, columns] * np.where(right[:, columns], 1, -1)
     gain, count = gains.sum(1), labelled[:, columns].sum(1)
     drawn = np.random.default_rng(seed).integers(0, len(gain), (draws, len(gain)))
     low, high = np.percentile(100 * gain[drawn].sum(1) / count[drawn].sum(1), [2.5, 97.5])
-    return float(100 * gain.sum() / count.sum()), float(low), float(high)
+    return Difference(float(100 * gain.sum() / count.sum()), float(low), float(high))
 
 
 def table(rows: Mapping[str, Accuracy]) -> str:
     """The paper's table of PCKh, one line for each named row, in Markdown; Limbs are its 12 joints of arms and legs."""
-    header = ["", *PCKH_COLUMNS, "Total", "Limbs", "People"]
-    lines = [[name, *found.row(), f"{found.limbs:.1f}", str(found.people)] for name, found in rows.items()]
+    header = ["", *COLUMNS, "Limbs", "People"]
+    lines = [[name, *each.row(), f"{each.limbs:.1f}", str(each.people)] for name, each in rows.items()]
     widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
 
     def row(cells: Sequence[str]) -> str:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from models.evaluation.pck import paired_bootstrap, pck, pckh, table
+from models.spec.skeleton import JOINTS
 
 TRUTHS = np.zeros((2, 16, 2))
 TRUTHS[:, 13] = (0, 0)
@@ -20,6 +21,15 @@ def test_half_a_head_is_right_and_more_is_wrong() -> None:
     assert pckh(moved(0, 9, 5.0), TRUTHS, LABELLED, HEADS).columns["Head"] == 100
     assert pckh(moved(0, 9, 5.1), TRUTHS, LABELLED, HEADS).columns["Head"] == 50
     assert pckh(moved(1, 9, 5.1), TRUTHS, LABELLED, HEADS).columns["Head"] == 100
+
+
+@pytest.mark.parametrize(("joint", "name"), list(enumerate(JOINTS)))
+def test_a_wrong_joint_counts_in_the_column_of_its_name_alone(joint: int, name: str) -> None:
+    columns = pckh(moved(0, joint, 99), TRUTHS, LABELLED, HEADS).columns
+    column = "Head" if name == "head_top" else name.partition("_")[2].capitalize()
+    wrong = {each: 50.0 if each == "Head" else 75.0 for each in columns if each == column}
+    assert dict(columns) == dict.fromkeys(columns, 100.0) | wrong
+    assert bool(wrong) == (name not in ("pelvis", "thorax", "upper_neck"))
 
 
 def test_total_is_the_mean_over_joints_without_pelvis_and_thorax() -> None:
