@@ -5,8 +5,6 @@ magenta is the person's left, blue the right; the less confident, the fainter.
 """
 
 import argparse
-import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,15 +15,12 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data.pack import Example
+from models.data.pack import Example, encode
 from models.evaluation.predictors import estimator
 from models.spec.crop import OUTSIDE_COLOUR, Box
-from models.spec.skeleton import JOINTS, LIMBS
+from models.spec.skeleton import MPII, SEEN
 
-_SIDES: Final = {"left": "#ff0096", "right": "#0091ff"}
-_MIDDLE: Final = "#ffffff"
 _FAINTEST: Final = 0.25
-_LEAST: Final = 0.1  # confidence below which nothing is drawn
 _PANEL_PX: Final = 300
 
 
@@ -54,10 +49,8 @@ def panels(photo: Image.Image, box: Box) -> dict[str, Example]:
 
 
 def _person(picture: Image.Image, box: Box) -> Example:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    nothing = np.zeros((len(JOINTS), 2)), np.zeros(len(JOINTS), bool)
-    return Example("photo", "free", file.getvalue(), picture.width, box, *nothing, head_size=None)
+    nothing = np.zeros((len(MPII), 2)), np.zeros(len(MPII), bool)
+    return Example("photo", "free", encode(picture), picture.width, box, *nothing, head_size=None)
 
 
 def draw(axes: Axes, person: Example, joints: NDArray[np.floating], confidence: NDArray[np.floating]) -> None:
@@ -65,16 +58,12 @@ def draw(axes: Axes, person: Example, joints: NDArray[np.floating], confidence: 
     axes.imshow(person.decode(person.size), extent=(0, person.size, person.size, 0))
     box = person.box
     axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, fill=False, color="0.8", linestyle=":"))
-    for a, b in LIMBS:
-        if (weaker := min(confidence[a], confidence[b])) >= _LEAST:
-            axes.plot(*joints[[a, b]].T, color=_colour((a, b)), alpha=max(_FAINTEST, weaker), linewidth=3)
+    for a, b in MPII.limbs:
+        if (weaker := min(confidence[a], confidence[b])) >= SEEN:
+            colour = [channel / 255 for channel in MPII.colour(a, b)]
+            axes.plot(*joints[[a, b]].T, color=colour, alpha=max(_FAINTEST, weaker), linewidth=3)
     axes.set(xlim=(0, person.size), ylim=(person.size, 0))
     axes.axis("off")
-
-
-def _colour(joints: Sequence[int]) -> str:
-    sides = {JOINTS[joint].partition("_")[0] for joint in joints}
-    return next((colour for side, colour in _SIDES.items() if side in sides), _MIDDLE)
 
 
 def main(arguments: list[str] | None = None) -> None:
