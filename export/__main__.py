@@ -1,11 +1,13 @@
 """Export trained weights: `python -m export WEIGHTS --data FOLDER --images-seen N --out FILE.onnx`.
 
-Fits the confidence and measures the accuracy on the development people, writes both into the file's metadata, and
-refuses a file that does not say what torch says.
+Fits the confidence on the development people, writes the float file and its variants, and measures each of them there.
+Nothing is replaced unless the float file says what torch says and every file holds its accuracy.
 """
 
 import argparse
 import sys
+import tomllib
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import run as run_command
@@ -13,122 +15,150 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from export.graph import ExportGraph, export_model, store_as_float16
-from export.parity import compare
-from models.data.pack import DEVELOPMENT, Example, person_folds, read_people
-from models.data.views import half_bodies
-from models.evaluation.calibration import Calibration, cross_validated, expected_calibration_error, fifths, fit
-from models.evaluation.pck import table
-from models.evaluation.predictors import Estimates, mpii_accuracy, right_by_half_a_head, run_network, run_onnx
+from export.float16 import to_half
+from export.gate import GateError, Limits, Review, check_parity, read_views
+from export.graph import READING, ExportGraph, export_model, store_as_float16
+from export.int8 import add_int8_options, to_int8
+from export.onnx_files import read_contract, replacing
+from models.data.pack import Example
+from models.evaluation.calibration import Calibration, fit
+from models.evaluation.measures import right_by_half_a_head
+from models.evaluation.predictors import Predictions, run_network
+from models.evaluation.reliability import everybody
 from models.networks.checkpoint import load_weights
-from models.networks.pose import SOFTNESS, PoseNetwork
-from models.spec.contract import SHIPPED_MODEL, Contract, StatedAccuracy
+from models.networks.pose import PoseNetwork
+from models.spec.contract import (
+    SHIPPED_MODEL,
+    VARIANTS,
+    WEIGHTS_FOLDER,
+    Contract,
+    StatedAccuracy,
+    variant,
+)
 from models.spec.crop import INPUT_SIZE, CropRule
+from models.spec.metadata import ContractError
 from models.spec.skeleton import MPII
 
-LARGEST_DIFFERENCE_PX: Final = 0.05
-"""How far the model may move a joint, in input pixels, before its weights are rounded to float16."""
+ABOUT: Final = {
+    "name": "the model's name",
+    "training-data": "what the weights were trained on, in words",
+    "development-data": "whom the accuracy is measured on, in words",
+    "licence": "under which terms the weights may be used",
+}
+"""Entries of the file that `--about` names, each an option too."""
 
-LICENCE: Final = (
-    "Trained on photographs that are for research only (MPII, LSP, LSPET, Stanford40): "
-    "use these weights for research; the code is Apache-2.0."
-)
+PARITY_CROPS: Final = 32
 
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line; what it does not say of the weights is read from `--about`."""
     parser = argparse.ArgumentParser(prog="python -m export", description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "weights", type=Path, nargs="+", help="a checkpoint, .safetensors or .onnx file; the mean is taken of several"
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
-    parser.add_argument("--images-seen", type=int, required=True, help="crops that the weights were trained on")
-    parser.add_argument("--name", default=SHIPPED_MODEL.stem)
-    parser.add_argument("--version", default=f"{datetime.now(UTC):%Y.%m.%d}")
-    parser.add_argument("--out", type=Path, default=SHIPPED_MODEL)
-    return parser.parse_args(arguments)
-
-
-def calibrate(people: list[Example], estimates: Estimates) -> tuple[Calibration, dict[str, Any]]:
-    """Fit the confidence on all people whose head size is known, and say how far it holds for those left out.
-
-    Args:
-        people: Whom the network was asked about; a person may stand there several times.
-        estimates: What it answered.
-
-    Returns:
-        The fit on everybody, and its metadata, with the errors of a cross-validation over people.
-    """
-    assert estimates.features is not None  # a network gives them
-    right, known = right_by_half_a_head(people, estimates.joints)
-    confidence = cross_validated(estimates.features, right, known, person_folds(people))
-    error = expected_calibration_error(confidence[known], right[known])
-    lowest, highest = fifths(confidence[known], right[known])
-    outside = np.stack([(np.abs(each.crop.from_photo(each.joints)) > 1).any(-1) for each in people])
-    unseen = confidence[known & outside]
-    print(
-        f"confidence of people left out: expected calibration error {error:.3f}; "
-        f"wrong in the lowest fifth {lowest:.1%}, in the highest {highest:.1%}; "
-        f"of joints outside the crop {unseen.mean():.2f}, above 0.5 for {(unseen > 0.5).mean():.1%}"
-    )
-    calibration = fit(estimates.features, right, known)
-    metadata = calibration.to_metadata("development people of the pack, with half bodies", int(known.sum()))
-    return calibration, {**metadata, "expected_calibration_error_held_out": round(error, 4)}
-
-
-def accuracy_metadata(people: list[Example], joints: NDArray[np.float64]) -> StatedAccuracy:
-    """PCKh@0.5 of joints [people, 16, 2] of MPII people, as a model file records it."""
-    accuracy = mpii_accuracy(people, joints)
-    print(table({"torch": accuracy}))
-    return StatedAccuracy(
-        metric="PCKh@0.5",
-        total=round(accuracy.total, 2),
-        per_joint={name: round(value, 2) for name, value in accuracy.columns.items()},
-        dataset="MPII people of the development pack",
-        people=accuracy.people,
-    )
+    add = parser.add_argument
+    add("weights", type=Path, nargs="+", help="a checkpoint, .safetensors or .onnx file; the mean is taken of several")
+    add("--data", type=Path, required=True, help="folder of the people pack")
+    add("--images-seen", type=int, required=True, help="crops that the weights were trained on")
+    add("--depth", type=int, default=50, help="depth of the ResNet")
+    add("--version", default=f"{datetime.now(UTC):%Y.%m.%d}", help="release of the weights; left out, today")
+    add("--about", type=Path, default=WEIGHTS_FOLDER / "export.toml", help=f"TOML file with {', '.join(ABOUT)}")
+    for entry, meaning in ABOUT.items():
+        add(f"--{entry}", help=f"{meaning}; left out, as --about says")
+    add("--out", type=Path, default=SHIPPED_MODEL, help="the float file")
+    add("--variants", nargs="*", choices=VARIANTS, default=["int8"], help="files written beside it (default: int8)")
+    Limits.add_options(parser)
+    add_int8_options(parser)
+    options = parser.parse_args(arguments)
+    try:
+        about = tomllib.loads(options.about.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"--about {options.about} cannot be read: {error}")
+    for entry in ABOUT:
+        name = entry.replace("-", "_")
+        if getattr(options, name) is None:
+            setattr(options, name, about.get(entry))
+        if getattr(options, name) is None:
+            parser.error(f"{options.about} has no `{entry}`: say it there or with --{entry}")
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; the exit status is 1 where the file would not say what torch says."""
+    """The command line; the exit status is 1 where a file is refused: stderr says why, and no file is replaced."""
     options = parse_options(arguments)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    network = PoseNetwork()
-    load_weights(network, *options.weights)
-    people = [person for person in read_people(options.data, [DEVELOPMENT]) if person.head_size is not None]
-    mpii = [person for person in people if person.source == "mpii"]
-    views = mpii + [person for person in people if person.source != "mpii"] + half_bodies(people)
-    estimates = run_network(network, views)
-    calibration, calibration_metadata = calibrate(views, estimates)
+    try:
+        export(options)
+    except (GateError, OSError) as error:
+        print(f"not written: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the float file and its variants.
+
+    Raises:
+        GateError: The weights are not of this network, or a file does not hold what it must; none is replaced.
+        OSError: The weights or the pack cannot be read, or a file cannot be written.
+    """
+    network, views = _network(options), read_views(options.data)
+    people, limits = everybody(views), Limits.of(options)
+    predictions = run_network(network, people)
+    calibration, contract = _describe(options, people, predictions)
+    graph = ExportGraph(network, calibration)
+    model = export_model(graph, contract)
+    check_parity(model, graph, np.stack([person.cut(INPUT_SIZE) for person in people[:PARITY_CROPS]]), limits)
+    review = Review(views, predictions, limits)
+    targets = [options.out, *(variant(options.out, precision) for precision in options.variants)]
+    with replacing(*targets) as (path, *others):
+        reference = review.admit(store_as_float16(model), path, predictions)
+        for precision, other in zip(options.variants, others, strict=True):
+            review.admit(to_int8(path, options) if precision == "int8" else to_half(path), other, reference)
+    _warn_of_strangers(options.out, contract)
+
+
+def _network(options: argparse.Namespace) -> PoseNetwork:
+    network = PoseNetwork(options.depth)
+    try:
+        load_weights(network, *options.weights)
+    except ValueError as error:
+        raise GateError(str(error)) from error
+    return network
+
+
+def _describe(
+    options: argparse.Namespace, people: Sequence[Example], predictions: Predictions
+) -> tuple[Calibration, Contract]:
+    """The confidence, fitted on everybody whose head size is known, and what a file says of itself but its accuracy."""
+    assert predictions.features is not None  # a network gives them
+    right, known = right_by_half_a_head(people, predictions.joints)
+    calibration = fit(predictions.features, right, known)
     contract = Contract(
         name=options.name,
         version=options.version,
         skeleton=MPII,
         crop=CropRule(),
-        calibration=calibration_metadata,
-        accuracy=accuracy_metadata(mpii, estimates.joints[: len(mpii)]),
-        training={
-            "data": "MPII, LSP, LSPET, Stanford40 and COCO people; ImageNet before",
-            "images_seen": options.images_seen,
-            "commit": _commit(),
-        },
+        calibration=calibration.to_metadata("development people of the pack, with half bodies", int(known.sum())),
+        accuracy=StatedAccuracy(metric="PCKh@0.5", dataset=options.development_data),
+        training={"data": options.training_data, "images_seen": options.images_seen, "commit": _commit()},
         precision="float16 weights",
-        licence=LICENCE,
-        reading={"expectation": "main mode", "softness": SOFTNESS},
+        licence=options.licence,
+        reading=READING,
     )
-    graph = ExportGraph(network, calibration)
-    model = export_model(graph, contract)
-    crops = np.stack([person.cut(INPUT_SIZE) for person in people[:32]])
-    worst = max(difference.joints_px for difference in compare(model, graph, crops).values())
-    print(f"float32 model: joints move by at most {worst:.5f} input px at batch 1, 2, 7 and 32")
-    if worst > LARGEST_DIFFERENCE_PX:
-        print(f"not written: more than {LARGEST_DIFFERENCE_PX} px", file=sys.stderr)
-        return 1
-    onnx.save(store_as_float16(model), str(options.out))
-    print(table({f"{options.out.name}": mpii_accuracy(mpii, run_onnx(options.out, mpii).joints)}))
-    return 0
+    return calibration, contract
+
+
+def _warn_of_strangers(path: Path, contract: Contract) -> None:
+    """Name the variants beside a new float file that are of other weights, which the service does not take for it."""
+    for other in (variant(path, precision) for precision in VARIANTS):
+        try:
+            found = read_contract(onnx.load(str(other))) if other.is_file() else contract
+        except ContractError:
+            found = None
+        if found is None or _weights(found) != _weights(contract):
+            print(f"{other} is of other weights than the new {path.name}: write it anew or remove it", file=sys.stderr)
+
+
+def _weights(contract: Contract) -> tuple[str, str, Mapping[str, Any]]:
+    return contract.name, contract.version, contract.training
 
 
 def _commit() -> str:

@@ -1,17 +1,21 @@
-"""A float16 file beside the float file, for GPUs: `python -m export.float16 FLOAT.onnx`.
+"""A float16 file beside the float file, for GPUs: `python -m export.float16 FLOAT.onnx --data FOLDER`.
 
 The convolutions compute in float16; normalisation, softmax and expectation stay in float32.
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.onnx_files import convolutions, folded
-from models.spec.contract import SHIPPED_MODEL, Contract, variant
+from export.onnx_files import convolutions, folded, read_contract
+from export.variants import add_options, write_variant
+
+PRECISION: Final = "float16; head in float32"
 
 
 def to_half(path: Path) -> onnx.ModelProto:
@@ -29,18 +33,17 @@ def to_half(path: Path) -> onnx.ModelProto:
     nodes.insert(nodes.index(layers[0]), helper.make_node("Cast", [begin], [f"{begin}.half"], to=TensorProto.FLOAT16))
     del model.graph.node[:], model.graph.value_info[:]
     model.graph.node.extend(nodes)
-    contract = Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
-    helper.set_model_props(model, replace(contract, precision="float16; head in float32").to_metadata())
+    helper.set_model_props(model, replace(read_contract(model), precision=PRECISION).to_metadata())
     return onnx.shape_inference.infer_shapes(model, strict_mode=True, check_type=True)
 
 
-def main() -> None:
-    """The command line."""
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; the exit status is 1 where the file is refused."""
     parser = argparse.ArgumentParser(prog="python -m export.float16", description=__doc__.partition("\n")[0])
-    parser.add_argument("model", type=Path, nargs="?", default=SHIPPED_MODEL, help="the float file")
-    model = parser.parse_args().model
-    onnx.save(to_half(model), str(variant(model, "fp16")))
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    return write_variant("fp16", lambda: to_half(options.model), options)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

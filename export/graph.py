@@ -1,6 +1,7 @@
-"""The exported graph: uint8 crops in; coordinates, covariance, confidence and heatmaps out (`models.spec.contract`)."""
+"""The exported graph: uint8 crops in; the contract's outputs (`models.spec.contract`) and the whole maps out."""
 
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Final
 
@@ -9,12 +10,24 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models.evaluation.calibration import FLOOR, Calibration
-from models.networks.pose import Outputs, PoseNetwork, normalise
-from models.spec.contract import INPUT, OUTPUTS, Contract
+from models.evaluation.calibration import Calibration, features
+from models.networks.pose import SOFTNESS, PoseNetwork, normalise
+from models.spec.contract import INPUT, OUTPUTS, WHOLE_MAPS, Contract
 from models.spec.crop import INPUT_SIZE
 
 OPSET: Final = 17
+
+GRAPH_OUTPUTS: Final = (*OUTPUTS, WHOLE_MAPS)
+"""What the graph gives, in its order."""
+
+READING: Final = {
+    "coordinates": "main mode",
+    "covariance": "main mode",
+    "heatmaps": "main mode",
+    WHOLE_MAPS: "whole map",
+    "softness": SOFTNESS,
+}
+"""Of which part of the network's maps each output is, and how much of a pixel is the mean of the 3 x 3 around it."""
 
 # A batch of one would be frozen into the graph by some of torch's shape arithmetic.
 _TRACED_BATCH: Final = 2
@@ -32,30 +45,27 @@ class ExportGraph(nn.Module):
         self._network = (network,)  # a tuple keeps its tensors from being registered twice
         self.register_buffer("coefficients", torch.from_numpy(calibration.coefficients).float())
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """RGB crops uint8 [N, 224, 224, 3] to the contract's outputs, in its order."""
-        told = self._network[0].infer(normalise(images))
-        return told.coordinates, told.covariance, self._confidence(told), told.heatmaps
-
-    def _confidence(self, told: Outputs) -> Tensor:
-        """`Calibration.confidence` of `calibration.features`, [N, joints]."""
-        rows, columns = told.heatmaps.shape[-2:]
-        variance = told.covariance[..., 0] * (columns / 2) ** 2 + told.covariance[..., 2] * (rows / 2) ** 2
-        logit = told.mode_mass.log() - (1 - told.mode_mass + FLOOR).log()
-        peak = told.heatmaps.flatten(-2).amax(-1) * told.mode_mass
-        inputs = (torch.ones_like(peak), logit, (variance + FLOOR).log(), peak.log())
-        return (torch.stack(inputs, -1) * self.coefficients).sum(-1).sigmoid()
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """RGB crops uint8 [N, 224, 224, 3] to `GRAPH_OUTPUTS`."""
+        inference = self._network[0].infer(normalise(images))
+        confidence = (features(inference) * self.coefficients).sum(-1).sigmoid()  # `Calibration.confidence`
+        return inference.coordinates, inference.covariance, confidence, inference.heatmaps, inference.maps
 
 
-def export_model(graph: ExportGraph, contract: Contract) -> onnx.ModelProto:
-    """Trace a graph into an ONNX model with float32 weights and the contract's metadata.
+def trace(graph: nn.Module, size_px: int, outputs: Sequence[str]) -> onnx.ModelProto:
+    """Trace a graph of uint8 pictures [N, size_px, size_px, 3] into an ONNX model with float32 weights.
 
     torch 2.13's newer exporter folds batch norm away and renames what it folds; training could not start from such a
     file. The older one keeps both when it preserves the (inference) mode of each module.
+
+    Args:
+        graph: Takes the pictures and gives a tuple of tensors whose first axis is N.
+        size_px: Side of a picture.
+        outputs: Names of the tensors.
     """
     graph.eval()
     graph.training = True  # of this module alone: else the exporter merges equal tensors and drops a name of each pair
-    images = torch.zeros((_TRACED_BATCH, INPUT_SIZE, INPUT_SIZE, 3), dtype=torch.uint8)
+    images = torch.zeros((_TRACED_BATCH, size_px, size_px, 3), dtype=torch.uint8)
     file = BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns that it is the older one, and of constant shapes
@@ -64,15 +74,20 @@ def export_model(graph: ExportGraph, contract: Contract) -> onnx.ModelProto:
             (images,),
             file,  # type: ignore[arg-type]  # the stub knows only paths
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_axes={name: {0: "N"} for name in (INPUT, *OUTPUTS)},
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "N"} for name in (INPUT, *outputs)},
             opset_version=OPSET,
             training=torch.onnx.TrainingMode.PRESERVE,
             do_constant_folding=False,
             dynamo=False,
         )
     graph.eval()
-    model = onnx.load_from_string(file.getvalue())
+    return onnx.load_from_string(file.getvalue())
+
+
+def export_model(graph: ExportGraph, contract: Contract) -> onnx.ModelProto:
+    """Trace a graph into an ONNX model with float32 weights and the contract's metadata."""
+    model = trace(graph, INPUT_SIZE, GRAPH_OUTPUTS)
     helper.set_model_props(model, contract.to_metadata())
     return onnx.shape_inference.infer_shapes(model, strict_mode=True)
 

@@ -5,8 +5,6 @@ uint8 crops, normalised in the graph, and float16 weights.
 """
 
 import argparse
-import warnings
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +12,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from export.graph import OPSET, store_as_float16
+from export.graph import store_as_float16, trace
 from models.networks.pose import HourglassPoseNetwork, normalise
-from models.spec.contract import INPUT
 
 SIZE_PX: Final = 256
 """Side of the hourglass's crops, in both papers."""
@@ -38,22 +35,7 @@ class HourglassGraph(nn.Module):
 def export_hourglass(stacks: int) -> onnx.ModelProto:
     """An ONNX model of an hourglass with random weights, stored as float16."""
     torch.manual_seed(0)
-    graph = HourglassGraph(stacks).eval()
-    images = torch.zeros((2, SIZE_PX, SIZE_PX, 3), dtype=torch.uint8)
-    names, file = ["coordinates", "heatmaps"], BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns that it is the older one
-        torch.onnx.export(
-            graph,
-            (images,),
-            file,  # type: ignore[arg-type]  # the stub knows only paths
-            input_names=[INPUT],
-            output_names=names,
-            dynamic_axes={name: {0: "N"} for name in (INPUT, *names)},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    return store_as_float16(onnx.load_from_string(file.getvalue()))
+    return store_as_float16(trace(HourglassGraph(stacks), SIZE_PX, ("coordinates", "heatmaps")))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from export.gate import GateError
 from export.graph import store_as_float16
-from export.onnx_files import convolutions, folded
-from models.data.pack import DEVELOPMENT, Example, read_people
-from models.evaluation.pck import Accuracy, table
-from models.evaluation.predictors import Estimates, mpii_accuracy, run_onnx
-from models.spec.contract import INPUT, SHIPPED_MODEL, Contract, variant
+from export.onnx_files import convolutions, folded, read_contract
+from export.variants import add_options, write_variant
+from models.data.pack import read_people
+from models.spec.contract import INPUT
 from models.spec.crop import INPUT_SIZE
 
 METHODS: Final = {
@@ -36,23 +36,22 @@ METHODS: Final = {
     "entropy": CalibrationMethod.Entropy,
 }
 
-CALIBRATION_PACKS: Final = ("train-mpii", "train-lsp")
-"""Where the calibration's crops come from: the packs with experts' labels, none of the development people."""
+RANGE_PACKS: Final = ("train-mpii", "train-lsp")
+"""Where the crops come from that show ranges: the packs with experts' labels, none of the development people."""
+
+PRECISION: Final = "int8: 7-bit weights, 8-bit activations; first and last convolution in float"
 
 LARGEST_SUM_16_BITS: Final = 32_767
 _LARGEST_ACTIVATION: Final = 255
 _PERCENTILE: Final = 99.999
 
 
-def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m export.int8", description=__doc__.partition("\n")[0])
-    parser.add_argument("model", type=Path, nargs="?", default=SHIPPED_MODEL, help="the float file")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
-    parser.add_argument("--crops", type=int, default=64, help="training crops that show the activations' ranges")
-    parser.add_argument("--method", choices=METHODS, default="minmax", help="how ranges are chosen")
-    parser.add_argument("--out", type=Path, help="the int8 file; left out, beside the float file")
-    return parser.parse_args(arguments)
+def add_int8_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of quantisation to a command."""
+    add = parser.add_argument
+    add("--range-packs", nargs="+", default=list(RANGE_PACKS), help="packs whose crops show the activations' ranges")
+    add("--range-crops", type=int, default=64, help="how many of their crops")
+    add("--range-method", choices=METHODS, default="minmax", help="how ranges are chosen")
 
 
 class CropReader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is not typed
@@ -95,7 +94,7 @@ def quantize(path: Path, crops: NDArray[np.uint8], method: str = "minmax") -> on
             extra_options={"CalibPercentile": _PERCENTILE},
         )
         quantised = onnx.load(str(target))
-    helper.set_model_props(quantised, {entry.key: entry.value for entry in model.metadata_props})
+    helper.set_model_props(quantised, replace(read_contract(model), precision=PRECISION).to_metadata())
     return store_as_float16(quantised)
 
 
@@ -117,52 +116,38 @@ def largest_partial_sum(model: onnx.ModelProto) -> int:
     return _LARGEST_ACTIVATION * int(max(two_largest))
 
 
-def calibration_crops(folder: Path, count: int) -> NDArray[np.uint8]:
-    """Crops uint8 [count, 224, 224, 3] of people spread evenly over `CALIBRATION_PACKS`."""
-    people = list(read_people(folder, CALIBRATION_PACKS))
+def range_crops(folder: Path, packs: Sequence[str], count: int) -> NDArray[np.uint8]:
+    """Crops uint8 [count, 224, 224, 3] of people spread evenly over packs."""
+    people = list(read_people(folder, packs))
     chosen = np.linspace(0, len(people) - 1, count).astype(int)
     return np.stack([people[index].cut(INPUT_SIZE) for index in chosen])
 
 
-def moved_px(one: Estimates, other: Estimates, people: Sequence[Example]) -> NDArray[np.float64]:
-    """How far each joint [people, 16] moved between two models, in pixels of the network's input."""
-    sides = np.array([person.crop.side for person in people])
-    return np.asarray(np.linalg.norm(one.joints - other.joints, axis=-1) / sides[:, None] * INPUT_SIZE)
+def to_int8(path: Path, options: argparse.Namespace) -> onnx.ModelProto:
+    """Quantise a float file by the options of `add_int8_options` and `--data`.
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; the exit status is 1 where the file would overflow on processors without VNNI."""
-    options = parse_options(arguments)
-    out = options.out or variant(options.model, "int8")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    model = quantize(options.model, calibration_crops(options.data, options.crops), options.method)
+    Raises:
+        GateError: The file would overflow on processors without VNNI.
+    """
+    crops = range_crops(options.data, options.range_packs, options.range_crops)
+    model = quantize(path, crops, options.range_method)
     largest = largest_partial_sum(model)
     print(f"largest sum of two products: {largest}; 16 bits hold {LARGEST_SUM_16_BITS}")
     if largest > LARGEST_SUM_16_BITS:
-        print("not written: it would overflow on processors without VNNI", file=sys.stderr)
-        return 1
-    onnx.save(model, str(out))
-    people = [p for p in read_people(options.data, [DEVELOPMENT]) if p.source == "mpii" and p.head_size is not None]
-    before, after = run_onnx(options.model, people), run_onnx(out, people)
-    accuracy = mpii_accuracy(people, after.joints)
-    print(table({options.model.name: mpii_accuracy(people, before.joints), out.name: accuracy}))
-    moved = moved_px(before, after, people)
-    print(f"joints moved by {moved.mean():.2f} input px on average, 99 % by at most {np.percentile(moved, 99):.2f}")
-    describe(model, accuracy)
-    onnx.save(model, str(out))
-    return 0
+        raise GateError(
+            f"int8 sums two products to {largest}, 16 bits hold {LARGEST_SUM_16_BITS}: it would overflow on "
+            "processors without VNNI"
+        )
+    return model
 
 
-def describe(model: onnx.ModelProto, accuracy: Accuracy) -> None:
-    """Write the precision and its accuracy into a file's contract; the rest is the float file's."""
-    contract = Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
-    per_joint = {name: round(value, 2) for name, value in accuracy.columns.items()}
-    changed = replace(
-        contract,
-        precision="int8: 7-bit weights, 8-bit activations; first and last convolution in float",
-        accuracy=replace(contract.accuracy, total=round(accuracy.total, 2), per_joint=per_joint),
-    )
-    helper.set_model_props(model, changed.to_metadata())
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; the exit status is 1 where the file is refused."""
+    parser = argparse.ArgumentParser(prog="python -m export.int8", description=__doc__.partition("\n")[0])
+    add_options(parser)
+    add_int8_options(parser)
+    options = parser.parse_args(arguments)
+    return write_variant("int8", lambda: to_int8(options.model, options), options)
 
 
 if __name__ == "__main__":

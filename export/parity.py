@@ -10,8 +10,8 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from export.graph import ExportGraph
-from models.spec.contract import INPUT, OUTPUTS
+from export.graph import GRAPH_OUTPUTS, ExportGraph
+from models.spec.contract import INPUT
 from models.spec.crop import INPUT_SIZE
 
 BATCHES: Final = (1, 2, 7, 32)
@@ -25,13 +25,15 @@ class Difference:
         joints_px: Distance between joints, in input pixels.
         covariance: Of the covariances, in normalised units squared.
         confidence: Of the confidences.
-        heatmaps: Of the heatmaps' cells.
+        heatmaps: Of the main modes' cells.
+        maps: Of the whole maps' cells.
     """
 
     joints_px: float
     covariance: float
     confidence: float
     heatmaps: float
+    maps: float
 
 
 def compare(
@@ -50,9 +52,9 @@ def compare(
     for size in batches:
         images = np.resize(crops, (size, *crops.shape[1:]))
         with torch.inference_mode():
-            wanted = [tensor.numpy() for tensor in graph.eval()(torch.from_numpy(images))]
-        found = session.run(list(OUTPUTS), {INPUT: images})
-        joints = np.linalg.norm(found[0] - wanted[0], axis=-1).max() * INPUT_SIZE / 2
-        others = [float(np.abs(f - w).max()) for f, w in zip(found[1:], wanted[1:], strict=True)]
+            expected = [tensor.numpy() for tensor in graph.eval()(torch.from_numpy(images))]
+        outputs = session.run(list(GRAPH_OUTPUTS), {INPUT: images})
+        joints = np.linalg.norm(outputs[0] - expected[0], axis=-1).max() * INPUT_SIZE / 2
+        others = [float(np.abs(ours - torchs).max()) for ours, torchs in zip(outputs[1:], expected[1:], strict=True)]
         differences[size] = Difference(float(joints), *others)
     return differences

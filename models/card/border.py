@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.pack import DEVELOPMENT, Example, read_people
-from models.evaluation.predictors import Estimates, estimator, mpii_accuracy
+from models.evaluation.measures import head_sizes, mpii_accuracy
+from models.evaluation.predictors import Predictions, predictor
 from models.spec.crop import INPUT_SIZE, MARGIN, Box
 
 MARGINS: Final = (1.0, 1.1, 1.25, 1.4, 1.6)
@@ -38,9 +39,9 @@ def border_distances(people: Sequence[Example]) -> NDArray[np.float64]:
 
 def errors(people: Sequence[Example], joints: NDArray[np.floating]) -> NDArray[np.float64]:
     """Distance [people, 16] from joints [people, 16, 2] to the truth in head sizes; nan where it is not known."""
-    truths, heads = np.stack([p.joints for p in people]), np.array([p.head_size or np.nan for p in people])
-    found = np.linalg.norm(joints - truths, axis=-1) / heads[:, None]
-    return np.where(np.stack([p.labelled for p in people]), found, np.nan)
+    truths = np.stack([person.joints for person in people])
+    distances = np.linalg.norm(joints - truths, axis=-1) / head_sizes(people)[:, None]
+    return np.where(np.stack([person.labelled for person in people]), distances, np.nan)
 
 
 def inward_pull(people: Sequence[Example], joints: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -49,10 +50,10 @@ def inward_pull(people: Sequence[Example], joints: NDArray[np.floating]) -> NDAr
     In input pixels; positive is inward.
     """
     true = np.stack([person.crop.from_photo(person.joints) for person in people])
-    found = np.stack([person.crop.from_photo(some) for person, some in zip(people, joints, strict=True)])
+    predicted = np.stack([person.crop.from_photo(some) for person, some in zip(people, joints, strict=True)])
     axis = np.abs(true).argmax(-1)[..., None]
-    true, found = (np.take_along_axis(values, axis, -1)[..., 0] for values in (true, found))
-    return np.asarray(np.sign(true) * (true - found) * INPUT_SIZE / 2)
+    true, predicted = (np.take_along_axis(values, axis, -1)[..., 0] for values in (true, predicted))
+    return np.asarray(np.sign(true) * (true - predicted) * INPUT_SIZE / 2)
 
 
 def by_bin(
@@ -73,10 +74,10 @@ def by_bin(
     return "\n".join(lines)
 
 
-def spreads_px(estimates: Estimates) -> NDArray[np.float64]:
+def spreads_px(predictions: Predictions) -> NDArray[np.float64]:
     """Root mean variance [people, 16] of each heatmap, in input pixels."""
-    assert estimates.covariance is not None  # an ONNX file or a checkpoint gives it
-    return np.sqrt((estimates.covariance[..., 0] + estimates.covariance[..., 2]) / 2) * INPUT_SIZE / 2
+    assert predictions.covariance is not None  # an ONNX file or a checkpoint gives it
+    return np.sqrt((predictions.covariance[..., 0] + predictions.covariance[..., 2]) / 2) * INPUT_SIZE / 2
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -87,14 +88,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pack", default=DEVELOPMENT, help="name of the pack")
     options = parser.parse_args(arguments)
     people = [p for p in read_people(options.data, [options.pack]) if p.source == "mpii"]
-    ask = estimator(options.model)
+    predict = predictor(options.model)
     print("| margin | PCKh@0.5 |\n|---|---|")
     for margin in MARGINS:
         views = [with_margin(person, margin) for person in people]
-        estimates = ask(views)
-        print(f"| {margin} | {mpii_accuracy(views, estimates.joints).total:.2f} |", flush=True)
+        predictions = predict(views)
+        print(f"| {margin} | {mpii_accuracy(views, predictions.joints).total:.2f} |", flush=True)
         if margin == MARGIN:
-            usual = estimates
+            usual = predictions
     error, pull, spread = errors(people, usual.joints), inward_pull(people, usual.joints), spreads_px(usual)
     print("\n" + by_bin("distance to the border, px", border_distances(people), DISTANCES_PX, error, pull))
     fifths = np.percentile(spread, [0, 20, 40, 60, 80, 100]) + np.array([0, 0, 0, 0, 0, 1e-6])

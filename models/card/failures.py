@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.data.pack import Example, encode
-from models.evaluation.predictors import estimator
+from models.evaluation.predictors import predictor
 from models.spec.crop import OUTSIDE_COLOUR, Box
 from models.spec.skeleton import MPII, SEEN
 
@@ -77,11 +77,11 @@ def main(arguments: list[str] | None = None) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(options.photo) as photo:
         shown = panels(photo.convert("RGB"), Box(*options.box))
-    estimates = estimator(options.model)(list(shown.values()))
-    assert estimates.confidence is not None  # an ONNX file gives it
+    predictions = predictor(options.model)(list(shown.values()))
+    assert predictions.confidence is not None  # an ONNX file gives it
     figure, row = plt.subplots(1, len(shown), figsize=(len(shown) * _PANEL_PX / 100, 1.1 * _PANEL_PX / 100), dpi=100)
     for axes, (title, person), joints, confidence in zip(
-        row, shown.items(), estimates.joints, estimates.confidence, strict=True
+        row, shown.items(), predictions.joints, predictions.confidence, strict=True
     ):
         draw(axes, person, joints, confidence)
         axes.set_title(title, fontsize=11)

@@ -6,7 +6,7 @@ Writes `calibration.svg` (confidence against the share of right joints, on peopl
 
 import argparse
 import csv
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -17,15 +17,21 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.card.border import DISTANCES_PX, border_distances, errors, inward_pull
-from models.data.pack import DEVELOPMENT, Example, person_folds, read_people
-from models.data.views import half_bodies
-from models.evaluation.calibration import cross_validated
-from models.evaluation.predictors import Estimates, right_by_half_a_head, run_network
-from models.networks.checkpoint import load_weights
-from models.networks.pose import PoseNetwork
+from models.data.pack import DEVELOPMENT, read_people
+from models.evaluation.measures import right_by_half_a_head
+from models.evaluation.predictors import Predictions, predictor
+from models.evaluation.reliability import (
+    Views,
+    add_fitted_on,
+    development_views,
+    everybody,
+    held_out_confidence,
+    slices,
+)
 
 _INK: Final = "#1f4e79"
 _SECOND: Final = "#c55a11"
+_VIEWS: Final = (_INK, "#5b9bd5", "#70ad47", _SECOND, "#ffc000")
 _SIZE: Final = (5.2, 3.4)
 
 
@@ -33,7 +39,7 @@ def plot_calibration(path: Path, groups: dict[str, tuple[NDArray[np.floating], N
     """Reliability diagram of named groups of confidences and whether the joint was right, both [joints]."""
     figure, axes = plt.subplots(figsize=_SIZE)
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    for (name, (confidence, right)), colour in zip(groups.items(), (_INK, _SECOND), strict=False):
+    for (name, (confidence, right)), colour in zip(groups.items(), cycle(_VIEWS), strict=False):
         bins = np.minimum((confidence * 10).astype(int), 9)
         present = [b for b in range(10) if (bins == b).sum() >= 20]
         means = [confidence[bins == b].mean() for b in present]
@@ -81,37 +87,39 @@ def plot_training(path: Path, log: Path, crops_before: int) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m models.card.figures", description=__doc__.partition("\n")[0])
-    parser.add_argument("model", type=Path, help="an .onnx file or a checkpoint")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
-    parser.add_argument("--log", type=Path, help="log.csv of the training run; left out: no training.svg")
-    parser.add_argument("--crops-before", type=int, default=0, help="crops that the run's starting weights had seen")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the plots")
-    options = parser.parse_args(arguments)
+    options = _parse_options(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     mpl.rcParams.update({"svg.hashsalt": "dsnt-pose", "font.size": 9, "axes.spines.top": False})
-    people = [p for p in read_people(options.data, [DEVELOPMENT]) if p.head_size is not None]
-    halves = half_bodies(people)
-    network = PoseNetwork()
-    load_weights(network, options.model)
-    estimates = run_network(network, [*people, *halves])
-    plot_calibration(options.out / "calibration.svg", _held_out([*people, *halves], estimates, len(people)))
-    mpii = [index for index, person in enumerate(people) if person.source == "mpii"]
-    some, joints = [people[index] for index in mpii], estimates.joints[mpii]
+    views = development_views(list(read_people(options.data, [DEVELOPMENT])))
+    people = everybody(views)
+    served = predictor(options.model)(people)
+    fitted = predictor(options.fitted_on)(people) if options.fitted_on else served
+    plot_calibration(options.out / "calibration.svg", _held_out(views, fitted, served))
+    some, joints = views["mpii"], served.joints[slices(views)["mpii"]]
     plot_border(options.out / "border.svg", border_distances(some), errors(some, joints), inward_pull(some, joints))
     if options.log:
         plot_training(options.out / "training.svg", options.log, options.crops_before)
 
 
+def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m models.card.figures", description=__doc__.partition("\n")[0])
+    parser.add_argument("model", help="an .onnx file or a checkpoint")
+    add_fitted_on(parser)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
+    parser.add_argument("--log", type=Path, help="log.csv of the training run; left out: no training.svg")
+    parser.add_argument("--crops-before", type=int, default=0, help="crops that the run's starting weights had seen")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the plots")
+    return parser.parse_args(arguments)
+
+
 def _held_out(
-    views: list[Example], estimates: Estimates, whole: int
+    views: Views, fitted: Predictions, served: Predictions
 ) -> dict[str, tuple[NDArray[np.floating], NDArray[np.bool_]]]:
-    """Confidence of people left out of the fit and whether they are right, of the first `whole` views and the rest."""
-    assert estimates.features is not None  # a network gives them
-    right, known = right_by_half_a_head(views, estimates.joints)
-    confidence = cross_validated(estimates.features, right, known, person_folds(views))
-    parts = {"whole people": slice(whole), "half bodies": slice(whole, None)}
-    return {name: (confidence[part][known[part]], right[part][known[part]]) for name, part in parts.items()}
+    """Confidence of each view's people by a fit on the others, and whether their joints are right, both [joints]."""
+    people = everybody(views)
+    right, known = right_by_half_a_head(people, served.joints)
+    confidence = held_out_confidence(people, fitted, served)
+    return {name: (confidence[part][known[part]], right[part][known[part]]) for name, part in slices(views).items()}
 
 
 def _save(figure: Figure, path: Path) -> None:

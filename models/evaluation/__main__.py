@@ -1,5 +1,124 @@
-"""`python -m models.evaluation`."""
+"""How accurate a model is: `python -m models.evaluation MODEL --data FOLDER`.
 
-from models.evaluation.predictors import main
+MODEL is an exported ONNX file, a training checkpoint or the address of a running service. Prints PCKh@0.5 on the MPII
+people of a pack (`--data`) or of MPII's own files (`--mpii`, `--images`) as the paper's table, and PCK@0.2 for each of
+the other data sets. Published predictions are scored against MPII's validation people with `--truths`.
+"""
 
-main()
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from models.data.mpii import read_annotated_people, read_predictions, read_truths
+from models.data.pack import DEVELOPMENT, Example, read_people
+from models.data.views import close_ups, placed_in_scenes
+from models.evaluation.measures import accuracies, compare
+from models.evaluation.pck import Accuracy, Difference, pckh, table
+from models.evaluation.predictors import is_address, predictor
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    options = _parse_options(arguments)
+    if options.truths:
+        truths, joints = read_truths(options.truths), read_predictions(Path(options.model))
+        measured = {Path(options.model).name: pckh(joints, truths.joints, truths.labelled, truths.head_sizes)}
+        _print(measured, None, options.json)
+        return
+    people = _people(options)
+    joints = predictor(options.model, not options.without_boxes)(people).joints
+    difference = None
+    if options.against:
+        others = predictor(options.against, not options.without_boxes)(people).joints
+        difference = compare(people, joints, others)
+    _print(accuracies(people, joints), difference, options.json)
+
+
+def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m models.evaluation", description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("model", help="an .onnx file, a checkpoint, a service's address, or predictions (.h5, .mat)")
+    add("--data", type=Path, help="folder of the people pack")
+    add("--pack", default=DEVELOPMENT, help="name of the pack")
+    add("--source", help="only people of this data set")
+    add("--mpii", type=Path, help="MPII annotations in the form of the hourglass' valid.h5")
+    add("--images", type=Path, help="MPII's folder of photos, with --mpii")
+    add("--truths", type=Path, help="detections_our_format.mat, to score published predictions")
+    add("--against", help="another model, compared with the first on the same people")
+    add("--share", type=float, help="place people in larger photos, as this fraction of their side (below 0.53)")
+    add("--seed", type=int, default=0, help="of their places, with --share")
+    add("--close-ups", type=float, metavar="TORSOS", help="cut photos off this far below the neck")
+    add("--without-boxes", action="store_true", help="do not tell the service where people are")
+    add("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args(arguments)
+    if (complaint := _complaint(options)) is not None:
+        parser.error(complaint)
+    return options
+
+
+def _complaint(options: argparse.Namespace) -> str | None:
+    """Why the options do not go together, in a sentence."""
+    models = [model for model in (options.model, options.against) if model is not None]
+    if sum(source is not None for source in (options.data, options.mpii, options.truths)) != 1:
+        return "say whom to evaluate on: one of --data, --mpii and --truths"
+    if options.without_boxes and not all(is_address(model) for model in models):
+        return "--without-boxes needs a service: a model file is asked for the crop around a box"
+    if (options.share or options.close_ups or options.source) and not options.data:
+        return "--share, --close-ups and --source are for people of --data"
+    if options.share and options.close_ups:
+        return "say one of --share and --close-ups"
+    if options.truths and options.against:
+        return "--against compares models, and --truths scores predictions: say one of them"
+    return "--mpii needs --images, MPII's folder of photos" if options.mpii and not options.images else None
+
+
+def _people(options: argparse.Namespace) -> list[Example]:
+    if options.mpii:
+        return read_annotated_people(options.mpii, options.images)
+    everybody = list(read_people(options.data, [options.pack]))
+    people = [person for person in everybody if options.source in (None, person.source)]
+    if not people:
+        sources = ", ".join(sorted({person.source for person in everybody}))
+        raise SystemExit(f"nobody in the pack {options.pack} is of {options.source}; it has people of {sources}")
+    if options.close_ups:
+        return close_ups(people, options.close_ups)
+    return _scenes(people, options) if options.share else people
+
+
+def _scenes(people: list[Example], options: argparse.Namespace) -> list[Example]:
+    """People in larger photos; a line on stderr where pictures show them smaller already."""
+    fractions = [max(person.box.width, person.box.height) / person.size for person in people]
+    smaller = [fraction for fraction in fractions if fraction <= options.share]
+    if smaller:
+        print(
+            f"{len(smaller)} of {len(people)} pictures stay as they are, without a background: they show their person "
+            f"at {max(smaller):.3f} of their side or less, --share says {options.share}",
+            file=sys.stderr,
+        )
+    return placed_in_scenes(people, options.share, options.seed)
+
+
+def _print(measured: Mapping[str, Accuracy], difference: Difference | None, as_json: bool) -> None:
+    if as_json:
+        document: dict[str, Any] = {name: asdict(accuracy) for name, accuracy in measured.items()}
+        print(json.dumps(_plain(document if difference is None else document | {"difference": difference._asdict()})))
+        return
+    print(table(measured))
+    if difference is not None:
+        print(difference)
+
+
+def _plain(value: Any) -> Any:
+    """The same without nan, which JSON lacks."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+if __name__ == "__main__":
+    main()

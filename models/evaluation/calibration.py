@@ -1,7 +1,8 @@
 """Confidence: the probability that a joint is within half a head of the truth, from the shape of its heatmap.
 
 A logistic regression for each kind of joint (left and right share one) on how much of the network's heatmap lies in its
-main mode, and on that mode's spread and peak. numpy and scipy alone fit it; the exported graph computes it.
+main mode, and on that mode's spread and peak. `fit` finds its coefficients; the exported graph computes `features` and
+the confidence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,12 +10,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from models.networks.pose import Outputs
 from models.spec.skeleton import JOINTS, MIRROR
 
-FEATURES: Final = ("1", "logit(share of the main mode)", "log(variance in cells^2)", "log(peak)")
-"""Variance is the main mode's; share and peak are of the network's heatmap."""
+FEATURES: Final = ("1", "logit(mass of the main mode)", "log(variance in cells^2)", "log(peak)")
+"""Variance is the main mode's; mass and peak are of the network's heatmap."""
+
+COEFFICIENTS: Final = "coefficients"
+"""Name of the coefficients in an exported graph."""
 
 # Strength of the pull of every kind's coefficients towards those of all joints together.
 _PULL: Final = 1.0
@@ -50,21 +57,14 @@ class Calibration:
         return cls(np.array([metadata["coefficients"][name] for name in JOINTS]))
 
 
-def features(
-    share: NDArray[np.floating], covariance: NDArray[np.floating], heatmaps: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """`FEATURES` [people, 16, 4] of what `PoseNetwork.infer` tells.
-
-    Args:
-        share: [people, 16], of the main modes.
-        covariance: [people, 16, 3], of the main modes.
-        heatmaps: [people, 16, m, n], the main modes.
-    """
+def features(inference: Outputs) -> Tensor:
+    """`FEATURES` [N, joints, 4] of what `PoseNetwork.infer` says; traced into the exported graph."""
+    heatmaps, share = inference.heatmaps, inference.mode_mass
     rows, columns = heatmaps.shape[-2:]
-    variance = covariance[..., 0] * (columns / 2) ** 2 + covariance[..., 2] * (rows / 2) ** 2
-    logit = np.log(share) - np.log(1 - share + FLOOR)
-    peak = heatmaps.max((-2, -1)) * share
-    return np.stack([np.ones_like(peak), logit, np.log(variance + FLOOR), np.log(peak)], -1).astype(np.float64)
+    variance = inference.covariance[..., 0] * (columns / 2) ** 2 + inference.covariance[..., 2] * (rows / 2) ** 2
+    logit = share.log() - (1 - share + FLOOR).log()
+    peak = heatmaps.flatten(-2).amax(-1) * share
+    return torch.stack([torch.ones_like(peak), logit, (variance + FLOOR).log(), peak.log()], -1)
 
 
 def fit(features: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Calibration:
@@ -79,21 +79,34 @@ def fit(features: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArra
 
 
 def cross_validated(
-    features: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_], folds: NDArray[np.int_]
+    features: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    counted: NDArray[np.bool_],
+    folds: NDArray[np.int_],
+    served: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Confidence [people, 16] of each person, fitted on the people of all other folds [people]."""
+    """Confidence [people, 16] of each person, fitted on the people of all other folds [people].
+
+    Args:
+        features: [people, 16, 4], on which the coefficients are fitted.
+        right: [people, 16], which joints these features belong to are right.
+        counted: [people, 16], which joints the fit counts.
+        folds: [people], the fold of each person.
+        served: [people, 16, 4], to which the coefficients are applied: another file's features; None for the same.
+    """
+    judged = features if served is None else served
     confidence = np.empty(right.shape)
     for fold in np.unique(folds):
         held_out = folds == fold
         calibration = fit(features[~held_out], right[~held_out], counted[~held_out])
-        confidence[held_out] = calibration.confidence(features[held_out])
+        confidence[held_out] = calibration.confidence(judged[held_out])
     return confidence
 
 
 def fifths(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> tuple[float, float]:
     """Share of wrong joints in the fifth of lowest and in the fifth of highest confidence."""
     wrong = ~right[np.argsort(confidence)]
-    fifth = len(wrong) // 5
+    fifth = max(1, len(wrong) // 5)
     return float(wrong[:fifth].mean()), float(wrong[-fifth:].mean())
 
 

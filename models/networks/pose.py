@@ -44,12 +44,14 @@ class Outputs(NamedTuple):
         covariance: [N, joints, 3], Var x, Cov xy, Var y of `heatmaps` in normalised units squared.
         heatmaps: [N, joints, m, n], the main modes, each summing to 1.
         mode_mass: [N, joints], how much of the network's heatmap the main mode holds.
+        maps: [N, joints, m, n], the network's whole heatmaps, each summing to 1.
     """
 
     coordinates: Tensor
     covariance: Tensor
     heatmaps: Tensor
     mode_mass: Tensor
+    maps: Tensor
 
 
 class PoseNetwork(nn.Module):
@@ -78,9 +80,10 @@ class PoseNetwork(nn.Module):
         return Pose(dsnt(heatmaps), heatmaps)
 
     def infer(self, images: Tensor) -> Outputs:
-        """Normalised pictures [N, 3, h, w] to the main modes' outputs for each."""
-        heatmaps, mode_mass = main_mode(self(soften(images)).heatmaps)
-        return Outputs(dsnt(heatmaps), covariance(heatmaps), heatmaps, mode_mass)
+        """Normalised pictures [N, 3, h, w] to the main modes' outputs for each, and the whole maps."""
+        maps = self(soften(images)).heatmaps
+        heatmaps, mode_mass = main_mode(maps)
+        return Outputs(dsnt(heatmaps), covariance(heatmaps), heatmaps, mode_mass, maps)
 
 
 class HourglassPoseNetwork(nn.Module):

@@ -19,6 +19,8 @@ PREFIX: Final = "dsnt_pose."
 INPUT: Final = "images"
 JOINT_OUTPUTS: Final = ("coordinates", "covariance", "confidence")
 OUTPUTS: Final = (*JOINT_OUTPUTS, "heatmaps")
+WHOLE_MAPS: Final = "maps"
+"""An output that older files lack: the network's whole heatmaps, of which `heatmaps` are the main modes."""
 WEIGHTS_FOLDER: Final = Path(__file__).parents[1] / "weights"
 SHIPPED_MODEL: Final = WEIGHTS_FOLDER / "dsntr-resnet50-28px.onnx"
 
@@ -212,6 +214,8 @@ def check_tensors(inputs: Sequence[Tensor], outputs: Sequence[Tensor], contract:
     _check(found, "confidence", "tensor(float)", (joints,))
     _check(found, "heatmaps", "tensor(float)", (joints, None, None))
     _, _, rows, columns = found["heatmaps"].shape
+    if WHOLE_MAPS in found:
+        _check(found, WHOLE_MAPS, "tensor(float)", (joints, rows, columns))
     return rows, columns
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from export.float16 import to_half
-from export.onnx_files import convolutions, folded
-from models.spec.contract import Contract
+from export.float16 import PRECISION, to_half
+from export.onnx_files import convolutions, folded, read_contract
+from tests.support.contracts import make_contract
 from tests.support.sessions import answers
 
 
@@ -24,5 +24,4 @@ def test_it_hardly_moves_joints_and_keeps_the_contract(float_file: Path, crops: 
     model = to_half(float_file)
     moved = answers(model, crops)["coordinates"] - answers(onnx.load(str(float_file)), crops)["coordinates"]
     assert np.abs(moved).max() * 112 < 0.5
-    contract = Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
-    assert contract.precision == "float16; head in float32"
+    assert read_contract(model) == make_contract(precision=PRECISION)

@@ -5,10 +5,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export.int8 import LARGEST_SUM_16_BITS, describe, largest_partial_sum, quantize
-from export.onnx_files import convolutions, folded
-from models.evaluation.pck import Accuracy
-from models.spec.contract import SHIPPED_MODEL, Contract, variant
+from export.int8 import LARGEST_SUM_16_BITS, PRECISION, largest_partial_sum, quantize, range_crops
+from export.onnx_files import convolutions, folded, read_contract
+from models.data.pack import read_people
+from models.spec.contract import SHIPPED_MODEL, variant
 from tests.support.contracts import make_contract
 from tests.support.sessions import answers
 
@@ -54,10 +54,11 @@ def test_the_shipped_int8_file_is_safe_on_every_processor() -> None:
     assert largest_partial_sum(onnx.load(str(INT8_MODEL))) <= LARGEST_SUM_16_BITS
 
 
-def test_its_own_accuracy_stands_in_the_contract(quantised: onnx.ModelProto) -> None:
-    model = onnx.ModelProto()
-    model.CopyFrom(quantised)
-    describe(model, Accuracy(columns={"Head": 90.123}, total=80.456, people=244, joints=3000, limbs=70.0))
-    contract = Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
-    assert contract.precision.startswith("int8")
-    assert contract.accuracy == {**make_contract().accuracy, "total": 80.46, "per_joint": {"Head": 90.12}}
+def test_the_contract_is_the_float_files_with_a_precision_of_its_own(quantised: onnx.ModelProto) -> None:
+    assert read_contract(quantised) == make_contract(precision=PRECISION)
+
+
+def test_ranges_are_of_people_spread_over_the_packs(pack: Path) -> None:
+    people = list(read_people(pack, ["train-mpii", "train-lspet-0"]))
+    crops = range_crops(pack, ["train-mpii", "train-lspet-0"], 2)
+    np.testing.assert_array_equal(crops, np.stack([person.cut(224) for person in (people[0], people[-1])]))

@@ -6,7 +6,7 @@ import pytest
 from models.card import border
 from models.card.border import border_distances, errors, inward_pull, main, with_margin
 from models.data.pack import Example, read_people
-from models.evaluation.predictors import Estimates
+from models.evaluation.predictors import Predictions
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def test_errors_are_in_heads_and_nan_where_unknown(people: list[Example]) -> Non
 def test_command_prints_every_margin_and_bin(
     pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def ask(views: list[Example]) -> Estimates:
+    def ask(views: list[Example]) -> Predictions:
         covariance = np.random.default_rng(0).uniform(0.01, 0.02, (len(views), 16, 3)).astype(np.float32)
-        return Estimates(np.stack([view.joints for view in views]), covariance, None, None)
+        return Predictions(np.stack([view.joints for view in views]), covariance)
 
-    monkeypatch.setattr(border, "estimator", lambda _: ask)
+    monkeypatch.setattr(border, "predictor", lambda _: ask)
     main(["model.onnx", "--data", str(pack)])
     out = capsys.readouterr().out
     assert all(f"| {margin} | 100.00 |" in out for margin in border.MARGINS)

@@ -7,7 +7,7 @@ from PIL import Image
 from models.card import failures
 from models.card.failures import main, panels
 from models.data.pack import Example
-from models.evaluation.predictors import Estimates
+from models.evaluation.predictors import Predictions
 from models.spec.crop import Box
 
 PHOTO = Path(__file__).parents[3] / "tests" / "photos" / "camera.jpg"
@@ -27,11 +27,11 @@ def test_each_panel_changes_one_thing() -> None:
 
 
 def test_the_command_draws_what_the_model_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(people: list[Example]) -> Estimates:
+    def ask(people: list[Example]) -> Predictions:
         joints = np.random.default_rng(0).uniform(0, 512, (len(people), 16, 2))
-        return Estimates(joints, None, np.full((len(people), 16), 0.8, np.float32), None)
+        return Predictions(joints, None, np.full((len(people), 16), 0.8, np.float32))
 
-    monkeypatch.setattr(failures, "estimator", lambda _: ask)
+    monkeypatch.setattr(failures, "predictor", lambda _: ask)
     out = tmp_path / "new" / "failures.jpg"
     main(["model.onnx", "--photo", str(PHOTO), "--box", "10", "60", "300", "440", "--out", str(out)])
     with Image.open(out) as picture:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from models.evaluation.calibration import (
     Calibration,
@@ -9,14 +10,16 @@ from models.evaluation.calibration import (
     fifths,
     fit,
 )
+from models.networks.pose import Outputs
 from models.spec.skeleton import MIRROR
 
 
 def test_features_are_constant_share_spread_and_peak() -> None:
-    share, heatmaps = np.full((1, 16), 0.75), np.full((1, 16, 28, 28), 1 / 784)
-    covariance = np.tile([(2 / 28) ** 2, 0.0, (2 / 28) ** 2], (1, 16, 1))
-    expected = [1, np.log(3), np.log(2), np.log(0.75 / 784)]
-    assert features(share, covariance, heatmaps)[0, 0] == pytest.approx(expected, abs=1e-3)
+    share, heatmaps = torch.full((1, 16), 0.75), torch.full((1, 16, 28, 14), 1 / 392)
+    covariance = torch.tensor([(2 / 14) ** 2, 0.0, (2 / 28) ** 2]).expand(1, 16, 3)
+    expected = [1, np.log(3), np.log(2), np.log(0.75 / 392)]
+    inference = Outputs(torch.zeros(1, 16, 2), covariance, heatmaps, share, heatmaps)
+    assert features(inference)[0, 0].numpy() == pytest.approx(expected, abs=1e-3)
 
 
 def test_fit_finds_the_probabilities_that_made_the_data() -> None:
@@ -50,6 +53,16 @@ def test_cross_validation_never_sees_the_fold_that_it_judges() -> None:
     right = (inputs[..., 1] > 0) ^ (folds == 1)[:, None]
     confidence = cross_validated(inputs, right, np.ones((400, 16), bool), folds)
     assert (confidence[~right] > 0.5).mean() > 0.95
+
+
+def test_a_fit_may_be_judged_on_another_files_features() -> None:
+    random = np.random.default_rng(0)
+    inputs = np.stack([np.ones((100, 16)), *random.normal(size=(3, 100, 16))], -1)
+    right, counted, folds = random.random((100, 16)) < 0.6, np.ones((100, 16), bool), np.arange(100) % 2
+    served = inputs[::-1]
+    confidence = cross_validated(inputs, right, counted, folds, served)
+    other = fit(inputs[folds == 1], right[folds == 1], counted[folds == 1])
+    assert np.allclose(confidence[folds == 0], other.confidence(served[folds == 0]))
 
 
 def test_fifths_are_the_ends_of_the_confidence() -> None:
