@@ -21,7 +21,7 @@ from export.gate import GateError, Limits, Review, check_parity, read_views
 from export.graph import READING, ExportGraph, export_model, store_as_float16
 from export.int8 import add_int8_options, to_int8
 from export.onnx_files import read_contract, replacing
-from models.data.pack import Example
+from models.data.pack import Example, PackError
 from models.evaluation.calibration import Calibration, fit
 from models.evaluation.measures import right_by_half_a_head
 from models.evaluation.predictors import Predictions, run_network
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_options(arguments)
     try:
         export(options)
-    except (GateError, OSError) as error:
+    except (GateError, PackError, OSError) as error:
         print(f"not written: {error}", file=sys.stderr)
         return 1
     return 0
@@ -97,7 +97,7 @@ def export(options: argparse.Namespace) -> None:
 
     Raises:
         GateError: The weights are not of this network, or a file does not hold what it must; none is replaced.
-        OSError: The weights or the pack cannot be read, or a file cannot be written.
+        PackError, OSError: The pack or the weights cannot be read, or a file cannot be written.
     """
     network, views = _network(options), read_views(options.data)
     people, limits = everybody(views), Limits.of(options)

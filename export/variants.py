@@ -9,6 +9,7 @@ import onnx
 
 from export.gate import GateError, Limits, Review, read_views
 from export.onnx_files import replacing
+from models.data.pack import PackError
 from models.evaluation.predictors import run_onnx
 from models.evaluation.reliability import everybody
 from models.spec.contract import SHIPPED_MODEL, variant
@@ -38,7 +39,7 @@ def write_variant(precision: str, make: Callable[[], onnx.ModelProto], options: 
         reference = run_onnx(options.model, everybody(views))
         with replacing(options.out or variant(options.model, precision)) as (path,):
             Review(views, reference, Limits.of(options)).admit(make(), path, reference)
-    except (GateError, OSError) as error:
+    except (GateError, PackError, OSError) as error:
         print(f"not written: {error}", file=sys.stderr)
         return 1
     return 0

@@ -19,7 +19,7 @@ def _is_avif(head: bytes) -> bool:
 
 
 def _is_heic(head: bytes) -> bool:
-    return not _HEIC_BRANDS.isdisjoint(brands(head)) and not _is_avif(head)
+    return not _HEIC_BRANDS.isdisjoint(brands(head))
 
 
 def _is_video(head: bytes) -> bool:
@@ -41,7 +41,7 @@ _KINDS: Final[dict[str, Callable[[bytes], bool]]] = {
     "GIF": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
     "TIFF": lambda head: head.startswith((b"II*\0", b"MM\0*")),
     "BMP": lambda head: head.startswith(b"BM"),
-    "AVIF": _is_avif,
+    "AVIF": _is_avif,  # before HEIC, since both are of brand mif1
     "HEIC": _is_heic,
     "JPEG XL": lambda head: head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")),
     "JPEG 2000": lambda head: head.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")),

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from models.data.mpii import read_annotated_people, read_predictions, read_truths
-from models.evaluation.predictors import main
+from models.evaluation.__main__ import main
 from models.spec.crop import Crop
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "mpii"
