@@ -74,8 +74,17 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds that a connection stays open without a request; more than a proxy in front keeps it.",
     )
+    drain_delay_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="Seconds after SIGTERM that connections are still accepted, while readiness is false.",
+    )
     drain_seconds: float = Field(
-        30.0, ge=0, le=3600, description="Seconds that SIGTERM leaves for accepted requests to finish."
+        20.0,
+        ge=0,
+        le=3600,
+        description="Seconds after the delay for accepted requests to finish; then they are refused.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
 

@@ -20,6 +20,7 @@ _MOST_CONNECTIONS: Final = 4096  # 16 KiB of an unfinished head in each are 64 M
 _SPARE_DESCRIPTORS: Final = 64  # for what the process opens itself; a GPU's driver takes dozens
 _NEWEST: Final = 16  # waiting connections that stay when there are too many: a probe's is among them
 _LOG_SECONDS: Final = 60.0
+_CLOSE: Final = (b"connection", b"close")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,13 @@ class Connections(ServerState):
         self.connections.discard(connection)
         self.waiting.pop(connection, None)
         connection.transport.abort()
+
+    def announce_close(self) -> None:
+        """Let every answer that has not begun say that its connection closes."""
+        self.default_headers = [*self.default_headers, _CLOSE]
+        for connection in self.connections:
+            if connection.cycle is not None and not connection.cycle.response_started:
+                connection.cycle.default_headers = self.default_headers
 
 
 class Connection(H11Protocol):

@@ -123,18 +123,20 @@ class Runtime:
             return build_report(self._engine, live, "live traffic")
         return build_report(self._engine, self._start_times, "start")
 
-    def drain(self) -> None:
-        """Stop being ready; from now on the accepted requests have `drain_seconds`."""
+    def drain(self, delay_seconds: float = 0.0) -> None:
+        """Stop being ready; after the delay the accepted requests have `drain_seconds`."""
         if self.drain_until is None:
-            self.drain_until = time.monotonic() + self.settings.drain_seconds
+            self.drain_until = time.monotonic() + delay_seconds + self.settings.drain_seconds
 
     async def refuse_the_rest(self) -> None:
         """When the drain is over, refuse in so many words what the server would otherwise cut off."""
-        await asyncio.sleep(self._drain_seconds_left())
+        await asyncio.sleep(self.drain_seconds_left)
         if self.estimator is not None:
             await asyncio.to_thread(self.estimator.estimator.close, 0.0)
 
-    def _drain_seconds_left(self) -> float:
+    @property
+    def drain_seconds_left(self) -> float:
+        """What is left of delay and drain; zero before them."""
         return 0.0 if self.drain_until is None else max(0.0, self.drain_until - time.monotonic())
 
     @property
@@ -148,7 +150,7 @@ class Runtime:
         if self._lag_task is not None:
             self._lag_task.cancel()
         if self.estimator is not None:
-            await asyncio.to_thread(self.estimator.estimator.close, self._drain_seconds_left())
+            await asyncio.to_thread(self.estimator.estimator.close, self.drain_seconds_left)
 
     @property
     def is_alive(self) -> bool:

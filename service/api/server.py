@@ -1,9 +1,13 @@
 """The HTTP server: its listening socket, its settings of uvicorn, and its drain."""
 
 import asyncio
+import contextlib
 import logging
 import math
+import signal
 import socket
+from collections.abc import Callable
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -16,6 +20,8 @@ from service.errors import StartupError
 _log = logging.getLogger(__name__)
 
 _CHECK_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 0.05
+_LINGER_SECONDS: Final = 1.0  # in the drain, for requests that are on their way on kept connections
 _REFUSAL_SECONDS: Final = 3  # after the drain, for telling those who are left
 
 
@@ -40,11 +46,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server that limits what clients may take, and tells the runtime when it starts to drain.
+    """uvicorn's server that limits what clients may take, and loses no request when it stops.
 
     Args:
         app: The application.
-        runtime: Its life.
+        runtime: Its life; it stops being ready when the server starts to drain.
         limits: What clients may take; those of this process if left out.
     """
 
@@ -59,10 +65,10 @@ class Server(uvicorn.Server):
             http=Connection,
             ws="none",
             timeout_keep_alive=runtime.settings.keep_alive_seconds,
-            timeout_graceful_shutdown=math.ceil(runtime.settings.drain_seconds) + _REFUSAL_SECONDS,
         )
         super().__init__(config)
         self._runtime = runtime
+        self._delay_seconds = 0.0
         self._connections = Connections(limits or Limits.of(runtime.settings))
         self.server_state = self._connections
         runtime.has_room = self._connections.has_room
@@ -81,10 +87,51 @@ class Server(uvicorn.Server):
             await asyncio.sleep(_CHECK_SECONDS)
             self._connections.close_overdue(loop.time())
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; at SIGTERM, which an orchestrator sends, not before its balancer has had time to notice."""
+        if self.started and sig == signal.SIGTERM:
+            self._delay_seconds = self._runtime.settings.drain_delay_seconds
+        super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what has been accepted, and stop."""
-        self._runtime.drain()
+        """Stop being ready, accept connections until the delay is over, then answer what has arrived."""
+        self._runtime.drain(self._delay_seconds)
+        self._connections.announce_close()
         refusal = asyncio.create_task(self._runtime.refuse_the_rest())
+        await self._wait(self._delay_seconds, lambda: False)
+        await self._stop_listening(sockets or [])
+        await self._wait(_LINGER_SECONDS, lambda: not self._connections.waiting)
+        self.config.timeout_graceful_shutdown = math.ceil(self._runtime.drain_seconds_left) + _REFUSAL_SECONDS
         await super().shutdown(sockets)
         refusal.cancel()
         self._checks.cancel()
+
+    async def _wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while loop.time() < until and not is_over() and not self.force_exit:
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Close the listeners, which resets what they have not accepted; so accept it just before."""
+        accepted = [connection for listener in sockets for connection in _accept_all(listener)]
+        for server in self.servers:
+            server.close()
+        for listener in sockets:
+            listener.close()
+        loop = asyncio.get_running_loop()
+        for connection in accepted:
+            with contextlib.suppress(OSError):  # its client has gone
+                await loop.connect_accepted_socket(self._make_connection, connection)
+
+    def _make_connection(self) -> Connection:
+        return Connection(self.config, self._connections, self.lifespan.state)
+
+
+def _accept_all(listener: socket.socket) -> list[socket.socket]:
+    """The connections that wait in a non-blocking listener's queue."""
+    accepted = []
+    with contextlib.suppress(OSError):  # BlockingIOError when there are no more
+        while True:
+            accepted.append(listener.accept()[0])
+    return accepted

@@ -72,11 +72,10 @@ def serving(
     """
     port = _free_port()
     words = [word.format(port=port) for word in command]
+    variables = {"DSNT_POSE_DRAIN_DELAY_SECONDS": "0", **os.environ, **(environment or {})}  # there is no balancer
     start = time.perf_counter()
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            words, cwd=folder, env={**os.environ, **(environment or {})}, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(words, cwd=folder, env=variables, stdout=log, stderr=subprocess.STDOUT)
         try:
             first = _first_answer(process, port, call)
             if first.status != 200:

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from service.api import server
 from service.settings import PREFIX, Settings
 from tests.docker.monitoring import DOCKER
 
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 ENVIRONMENT = dict(re.findall(r"^(\w+)=(.*)$", (DOCKER / ".env").read_text(), re.MULTILINE))
+DRAIN = ("drain_delay_seconds", "drain_seconds")
 TOOLS = Path(sys.executable).parent
 
 every_service = pytest.mark.parametrize("service", COMPOSE["services"].values(), ids=COMPOSE["services"])
@@ -71,9 +73,9 @@ def test_every_variable_of_compose_has_its_default() -> None:
 @pytest.mark.parametrize("name", ["pose", "pose-gpu"])
 def test_the_service_may_drain_before_it_is_killed(name: str) -> None:
     service = COMPOSE["services"][name]
-    drain = float(service["environment"][f"{PREFIX}DRAIN_SECONDS"])
-    assert drain == Settings.model_fields["drain_seconds"].default
-    assert float(service["stop_grace_period"].removesuffix("s")) > drain + 5
+    seconds = {name: float(service["environment"][PREFIX + name.upper()]) for name in DRAIN}
+    assert seconds == {name: Settings.model_fields[name].default for name in DRAIN}
+    assert float(service["stop_grace_period"].removesuffix("s")) > sum(seconds.values()) + server._REFUSAL_SECONDS
 
 
 @pytest.mark.parametrize("name", ["pose", "pose-gpu"])

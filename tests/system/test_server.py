@@ -51,11 +51,11 @@ class Server:
 
 
 def start(log: Path, program: Sequence[str] = ("-m", "service"), **environment: str) -> Server:
+    """Start a service; it stops without a delay unless its environment says so."""
     command = [sys.executable, *program, "serve", "--port", "0"]
+    environment = {**os.environ, "DSNT_POSE_DRAIN_DELAY_SECONDS": "0", **environment}
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=file, cwd=Path(__file__).parents[2], env={**os.environ, **environment}
-        )
+        process = subprocess.Popen(command, stdout=file, stderr=file, cwd=Path(__file__).parents[2], env=environment)
     wait_until(lambda: b"listening on" in log.read_bytes() or process.poll() is not None, seconds=60)
     assert process.poll() is None, log.read_text()
     url = re.search(r"listening on (http://\S+)", log.read_text())

@@ -27,7 +27,7 @@ async def live(request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """200 once a photo has gone the whole way at start; 503 before, while stopping, and when the engine is dead.
 
-    Under `dsnt-pose serve` nobody sees the former two: it listens only in between.
+    `dsnt-pose serve` does not listen before, so nobody sees the first.
     """
     runtime: Runtime = request.app.state.runtime
     if not runtime.is_ready:

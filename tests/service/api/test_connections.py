@@ -1,51 +1,33 @@
 """The rules for connections, on a real server in this process; the network is the stand-in."""
 
+import asyncio
 import contextlib
 import itertools
 import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
 
-import httpx
 import pytest
+import uvicorn
 
 from service.api import server
 from service.api.app import create_app
-from service.api.connections import Connection, Limits
-from service.api.server import Server, listen
+from service.api.connections import Connection, Connections, Limits
+from service.api.server import Server
 from service.settings import Settings
 from tests.support.paths import ROOT
+from tests.support.server import Serving, running
 from tests.support.standin import StandIn, wait_until
 
 PROBE = b"GET /healthz/ready HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF_A_HEAD = b"GET /healthz/ready HTTP/1.1\r\nHost:"
 HALF_A_BODY = b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n\xff\xd8"
 LONG = 1000.0
-
-
-@dataclass
-class Serving:
-    address: tuple[str, int]
-    metric: Callable[[str], float]
-    connections: set[Connection]
-
-    def connect(self, sent: bytes = b"") -> socket.socket:
-        connection = socket.create_connection(self.address, timeout=20)
-        connection.sendall(sent)
-        return connection
-
-    def get(self, path: str = "/healthz/ready") -> httpx.Response:
-        return httpx.get("http://{}:{}{}".format(*self.address, path), timeout=20)
-
-    def post(self, photo: bytes) -> httpx.Response:
-        return httpx.post("http://{}:{}/pose".format(*self.address), content=photo, timeout=20)
 
 
 Serve = Callable[..., AbstractContextManager[Serving]]
@@ -55,23 +37,9 @@ Serve = Callable[..., AbstractContextManager[Serving]]
 def serve(engine: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Serve:
     monkeypatch.setattr(server, "_CHECK_SECONDS", 0.02)
 
-    @contextmanager
-    def serve(limits: Limits, **chosen: object) -> Iterator[Serving]:
+    def serve(limits: Limits, **chosen: object) -> AbstractContextManager[Serving]:
         app = create_app(settings.model_copy(update=chosen), lambda _: engine)
-        runtime = app.state.runtime
-        listener = listen("127.0.0.1", 0)
-        running = Server(app, runtime, limits)
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            wait_until(lambda: running.started or not thread.is_alive())
-            value = runtime.metrics.registry.get_sample_value
-            yield Serving(listener.getsockname()[:2], lambda name: value(name) or 0.0, running.server_state.connections)
-        finally:
-            engine.gate.set()
-            running.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
+        return running(Server(app, app.state.runtime, limits))
 
     return serve
 
@@ -133,10 +101,37 @@ def test_a_connection_that_was_reset_leaves_no_timer_that_holds_it(serve: Serve)
     with serve(Limits(100, head_seconds=LONG, read_seconds=LONG)) as serving:
         with serving.connect(PROBE) as client:
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
-            connection = next(iter(serving.connections))
+            connection = next(iter(serving.connections.connections))
             assert connection.timeout_keep_alive_task is not None
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        wait_until(lambda: not serving.connections and connection.timeout_keep_alive_task is None)
+        wait_until(lambda: not serving.connections.connections and connection.timeout_keep_alive_task is None)
+
+
+class FullTransport(asyncio.Transport):
+    """Its client reads, but never all."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 100
+
+
+def test_the_time_for_reading_is_that_of_one_answer() -> None:
+    async def app(*_: object) -> None:
+        pass
+
+    async def run() -> None:
+        state = Connections(Limits(100, head_seconds=LONG, read_seconds=10))
+        connection = Connection(uvicorn.Config(app, log_config=None), state, {})
+        connection.connection_made(FullTransport())
+        assert connection.overdue(50) is None
+        assert connection.overdue(59) is None
+        connection.on_response_complete()
+        assert connection.overdue(61) is None
+        assert connection.overdue(72) == "whose answer was not read within 10 s"
+
+    asyncio.run(run())
 
 
 def read_nothing(serving: Serving) -> socket.socket:
@@ -151,9 +146,10 @@ def read_nothing(serving: Serving) -> socket.socket:
 
 
 def test_a_client_that_never_reads_is_cut_off(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    with serve(Limits(100, head_seconds=LONG, read_seconds=1)) as serving, read_nothing(serving):
+    with serve(Limits(100, head_seconds=LONG, read_seconds=LONG)) as serving, read_nothing(serving):
         wait_until(lambda: serving.metric("pose_in_flight_requests") == 1)
-        wait_until(lambda: "closed connections: 1 whose answer was not read within 1 s" in caplog.messages)
+        serving.connections.limits = Limits(100, head_seconds=LONG, read_seconds=0.1)
+        wait_until(lambda: "closed connections: 1 whose answer was not read within 0.1 s" in caplog.messages)
         wait_until(lambda: serving.metric("pose_in_flight_requests") == 0)
 
 
