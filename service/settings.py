@@ -105,8 +105,10 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "settings"
-            told = f"{PREFIX}{name.upper()} = {first['input']!r}: {first['msg']}"
-            raise StartupError(f"the setting {name} is wrong ({told})") from error
+            is_flag = chosen.get(name) is not None
+            source = "--" + name.replace("_", "-") if is_flag else PREFIX + name.upper()
+            reason = f"{source} = {first['input']!r}: {first['msg']}"
+            raise StartupError(f"the setting {name} is wrong ({reason})") from error
 
 
 def environment_warnings(environment: Mapping[str, str] | None = None) -> list[str]:

@@ -1,6 +1,7 @@
 """The report as JSON, as text and as a page; text and page show the same cells."""
 
 import html
+import json
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,13 +42,13 @@ def _efficiency(row: PaperRow) -> tuple[str, str]:
 
 
 def as_json(report: Report) -> str:
-    """The report as a JSON document."""
-    return report.model_dump_json(indent=2) + "\n"
+    """The report as a JSON document, in ASCII."""
+    return json.dumps(report.model_dump(mode="json"), indent=2) + "\n"
 
 
-def as_text(report: Report) -> str:
-    """The report for a terminal."""
-    cells = table(report)
+def as_text(report: Report, encoding: str = "utf-8") -> str:
+    """The report for a terminal, in letters that its encoding has."""
+    cells = [[_spell(cell, encoding) for cell in row] for row in table(report)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for first, *others in cells:
@@ -55,8 +56,17 @@ def as_text(report: Report) -> str:
         lines.append("  ".join([f"{first:<{widths[0]}}", *padded]))
     lines.insert(-1, "-" * len(lines[0]))
     wrapper = textwrap.TextWrapper(len(lines[0]), "- ", "  ", break_on_hyphens=False)
-    notes = [wrapper.fill(note) for note in report.notes]
+    notes = [wrapper.fill(_spell(note, encoding)) for note in report.notes]
     return "\n".join([TITLE, "", *lines, "", *notes, ""])
+
+
+def _spell(text: str, encoding: str) -> str:
+    """A text as it is, or with `+-` for the plus-minus sign and other letters escaped where an encoding lacks one."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.replace("±", "+-").encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def as_html(report: Report) -> str:

@@ -2,33 +2,28 @@
 
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
+from pydantic.fields import FieldInfo
 
+from service.cli.flags import bounds
 from service.settings import PREFIX, Settings
 from tests.docker.monitoring import DOCKER, ROOT, alert_names
 
 README = (DOCKER / "README.md").read_text()
 
 
-def bounds(field: Any) -> str:
-    """A setting's bounds in words."""
-    if options := get_args(field.annotation):
-        return ", ".join(f"`{option}`" for option in options)
-    limits = {
-        name: getattr(rule, name) for rule in field.metadata for name in ("gt", "ge", "le") if hasattr(rule, name)
-    }
-    if "gt" in limits:
-        return f"above {limits['gt']:,}, at most {limits['le']:,}"
-    return f"{limits['ge']:,} to {limits['le']:,}" if limits else ""
+def allowed(field: FieldInfo) -> str:
+    """A setting's choices or bounds in words."""
+    return ", ".join(f"`{choice}`" for choice in get_args(field.annotation)) or bounds(field)
 
 
 def settings_rows() -> list[str]:
     rows = []
     for name, field in Settings.model_fields.items():
         default = field.default.relative_to(ROOT) if isinstance(field.default, Path) else field.default
-        rows.append(f"| `{PREFIX}{name.upper()}` | `{default}` | {bounds(field)} |")
+        rows.append(f"| `{PREFIX}{name.upper()}` | `{default}` | {allowed(field)} |")
     return rows
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.main import _parser
+from service.cli.main import build_parser
 from service.metrics import Metrics
 from service.poses import options
 from service.settings import PREFIX, Settings
@@ -53,7 +53,7 @@ def test_every_predict_command_is_understood() -> None:
     commands = re.findall(r"^\S*dsnt-pose (predict .*)$", README, re.MULTILINE)
     assert commands
     for command in commands:
-        assert _parser().parse_args(shlex.split(command)).photo
+        assert build_parser().parse_args(shlex.split(command)).photo
 
 
 @pytest.mark.parametrize(

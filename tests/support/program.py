@@ -5,10 +5,11 @@ import resource
 import sys
 
 from service.cli import main as cli
+from service.cli import serve
 from tests.support.standin import StandIn
 
 if __name__ == "__main__":
     if descriptors := os.environ.get("DESCRIPTORS"):
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(descriptors), int(descriptors)))
-    cli.OnnxEngine = lambda _: StandIn()  # type: ignore[assignment, misc, return-value]
+    serve.OnnxEngine = lambda _: StandIn()  # type: ignore[assignment, misc, return-value]
     sys.exit(cli.main())

@@ -1,0 +1,52 @@
+"""`dsnt-pose serve`: photos are answered over HTTP."""
+
+import argparse
+import contextlib
+import logging
+import signal
+
+from service.api.app import create_app
+from service.api.lifecycle import Runtime
+from service.api.server import Server, listen
+from service.cli.flags import SERVER_SETTINGS, add_settings, read_settings
+from service.errors import StartupError
+from service.inference.onnx_engine import OnnxEngine
+from service.settings import environment_warnings
+
+_log = logging.getLogger(__name__)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Give the command its flags: every setting."""
+    add_settings(parser, SERVER_SETTINGS)
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Serve until a signal ends it, and drain; 0.
+
+    Raises:
+        StartupError: A setting, the address, the model or its first photo does not let the service start.
+    """
+    settings = read_settings(chosen)
+    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    logging.basicConfig(level=settings.log_level.upper(), format=form)
+    for sentence in environment_warnings():
+        _log.warning(sentence)
+    listener = listen(settings.host, settings.port)
+    engine = OnnxEngine(settings)
+    app = create_app(settings, lambda _: engine)
+    runtime: Runtime = app.state.runtime
+    server = Server(app, runtime)
+    # Before uvicorn listens to signals, and when it raises them again after its drain: a service that was asked to stop
+    # and did has not failed.
+    signal.signal(signal.SIGTERM, server.handle_exit)
+    try:
+        with listener, contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+    except SystemExit:  # uvicorn's, when the runtime does not start
+        if runtime.start_error is None:
+            raise
+    if error := runtime.start_error:
+        reason = error.__cause__ or error
+        raise StartupError(f"the service cannot start: {str(reason) or type(reason).__name__}") from error
+    return 0
