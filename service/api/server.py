@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -35,14 +36,24 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        _bind(listener, address)
     except (OSError, UnicodeError) as error:  # the latter of names that cannot be
         if listener is not None:
             listener.close()
         reason = getattr(error, "strerror", None) or error
         raise StartupError(f"cannot listen on {host}:{port}: {reason}") from error
     return listener
+
+
+def _bind(listener: socket.socket, address: tuple[Any, ...]) -> None:
+    """Bind, if possible alone: two sockets that reuse addresses may both be bound, until one listens."""
+    try:
+        listener.bind(address)
+    except OSError:
+        if os.name != "posix":  # elsewhere reuse takes the address away from who listens there
+            raise
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an earlier life's connections may fade there
+        listener.bind(address)
 
 
 class Server(uvicorn.Server):
@@ -74,11 +85,22 @@ class Server(uvicorn.Server):
         runtime.has_room = self._connections.has_room
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then listen."""
-        await super().startup(sockets)
+        """Start the application, then listen.
+
+        Raises:
+            StartupError: Another process has begun to listen there since the sockets were bound.
+        """
+        addresses = [listener.getsockname()[:2] for listener in sockets or ()]
+        try:
+            await super().startup(sockets)
+            for listener in sockets or ():  # uvloop says nothing where it cannot listen: the socket is closed
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that a next life can bind
+        except OSError as error:
+            await self.lifespan.shutdown()
+            taken = ", ".join(f"{host}:{port}" for host, port in addresses)
+            raise StartupError(f"cannot listen on {taken}: another process began to do so meanwhile") from error
         self._checks = asyncio.create_task(self._check_connections())
-        for listener in (sockets or ()) if self.started else ():
-            host, port = listener.getsockname()[:2]
+        for host, port in addresses:
             _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
     async def _check_connections(self) -> None:
@@ -88,7 +110,14 @@ class Server(uvicorn.Server):
             self._connections.close_overdue(loop.time())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; at SIGTERM, which an orchestrator sends, not before its balancer has had time to notice."""
+        """Stop; at SIGTERM, which an orchestrator sends, not before its balancer has had time to notice.
+
+        Ctrl-C ends a start at once: nothing else interrupts the warm-up.
+        """
+        if sig == signal.SIGINT and not self.started:
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+            os._exit(128 + sig)  # the first process of a container outlives a signal that it does not handle
         if self.started and sig == signal.SIGTERM:
             self._delay_seconds = self._runtime.settings.drain_delay_seconds
         super().handle_exit(sig, frame)

@@ -18,7 +18,7 @@ _COMMANDS: Final = {
 }
 _EXIT_CODES: Final = (
     "Exit codes: 0 the work is done; 1 the photo or an option of it is refused, or the network fails on it; 2 the "
-    "command line, a setting, a file or the model does not allow a start."
+    "command line, a setting, a file or the model does not allow a start; 130 Ctrl-C."
 )
 
 

@@ -1,7 +1,6 @@
 """`dsnt-pose serve`: photos are answered over HTTP."""
 
 import argparse
-import contextlib
 import logging
 import signal
 
@@ -39,9 +38,10 @@ def run(chosen: argparse.Namespace) -> int:
     server = Server(app, runtime)
     # Before uvicorn listens to signals, and when it raises them again after its drain: a service that was asked to stop
     # and did has not failed.
-    signal.signal(signal.SIGTERM, server.handle_exit)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
     try:
-        with listener, contextlib.suppress(KeyboardInterrupt):
+        with listener:
             server.run(sockets=[listener])
     except SystemExit:  # uvicorn's, when the runtime does not start
         if runtime.start_error is None:

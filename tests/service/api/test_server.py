@@ -1,4 +1,4 @@
-"""How a server stops: what has arrived is answered."""
+"""How a server begins, and how it stops: its address is its own, and what has arrived is answered."""
 
 import socket
 
@@ -7,13 +7,15 @@ import pytest
 from service.api import server
 from service.api.app import create_app
 from service.api.connections import Limits
-from service.api.server import Server
+from service.api.server import Server, listen
+from service.errors import StartupError
 from service.settings import Settings
 from tests.support.server import running
 from tests.support.standin import StandIn, wait_until
 
 PROBE = b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n\r\n"
 LIMITS = Limits(100, head_seconds=1000, read_seconds=1000)
+REUSE = (socket.SOL_SOCKET, socket.SO_REUSEADDR)
 
 
 def accepts(address: tuple[str, int]) -> bool:
@@ -57,3 +59,39 @@ def test_a_connection_that_was_not_accepted_yet_is_answered(settings: Settings, 
         wait_until(lambda: bool(late))
         with late[0] as connection:
             assert_last_answer(connection)
+
+
+def test_an_address_that_is_bound_is_taken_before_anyone_listens() -> None:
+    with listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(StartupError, match=rf"^cannot listen on 127\.0\.0\.1:{port}: Address already in use$"):
+            listen("127.0.0.1", port)
+
+
+def test_an_address_where_somebody_listens_is_taken(settings: Settings, engine: StandIn) -> None:
+    app = create_app(settings, lambda _: engine)
+    with running(Server(app, app.state.runtime, LIMITS)) as serving:
+        with pytest.raises(StartupError, match="Address already in use"):
+            listen(*serving.address)
+
+
+def test_an_address_whose_last_connections_fade_is_free(settings: Settings, engine: StandIn) -> None:
+    """As after a restart: the connections that the service closed first stay for a minute."""
+    app = create_app(settings, lambda _: engine)
+    with running(Server(app, app.state.runtime, LIMITS)) as serving, serving.connect(PROBE) as kept:
+        assert kept.recv(65536)
+        serving.stop()
+        assert kept.recv(65536) == b""
+    with socket.socket() as strict, pytest.raises(OSError, match="Address already in use"):
+        strict.bind(serving.address)
+    with listen(*serving.address) as next_life:
+        next_life.listen()
+
+
+def test_without_posix_an_address_is_never_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as first, monkeypatch.context() as elsewhere:  # pytest itself needs the name after a failure
+        first.setsockopt(*REUSE, 1)
+        first.bind(("127.0.0.1", 0))
+        elsewhere.setattr("os.name", "nt")
+        with pytest.raises(StartupError, match="Address already in use"):
+            listen(*first.getsockname())
