@@ -14,7 +14,7 @@ from service.formats.overlay import overlay
 from service.inference.engine import Engine
 from service.inference.onnx_engine import OnnxEngine
 from service.metrics import Metrics
-from service.photos.decoding import decode
+from service.photos.decoding import FORMATS, decode
 from service.poses.estimator import Estimator
 from service.poses.options import Options
 from service.poses.people import Poses
@@ -23,7 +23,7 @@ from service.settings import Settings
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Give the command its flags: a photo, a request's options, where the poses go, and the settings that matter."""
-    parser.add_argument("photo", type=Path, help="JPEG, PNG, WebP, GIF, TIFF or BMP.")
+    parser.add_argument("photo", type=Path, help=f"{', '.join(FORMATS)}.")
     parser.add_argument("-o", "--output", type=_picture, metavar="FILE", help="Write the photo, skeletons drawn on it.")
     parser.add_argument("--json", action="store_true", help="Print what POST /pose would answer.")
     repeat = "May be repeated; write --box=-5,0,90,200 for a negative x."

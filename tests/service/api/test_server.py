@@ -70,9 +70,11 @@ def test_an_address_that_is_bound_is_taken_before_anyone_listens() -> None:
 
 def test_an_address_where_somebody_listens_is_taken(settings: Settings, engine: StandIn) -> None:
     app = create_app(settings, lambda _: engine)
-    with running(Server(app, app.state.runtime, LIMITS)) as serving:
-        with pytest.raises(StartupError, match="Address already in use"):
-            listen(*serving.address)
+    with (
+        running(Server(app, app.state.runtime, LIMITS)) as serving,
+        pytest.raises(StartupError, match="Address already in use"),
+    ):
+        listen(*serving.address)
 
 
 def test_an_address_whose_last_connections_fade_is_free(settings: Settings, engine: StandIn) -> None:
