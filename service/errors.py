@@ -8,6 +8,7 @@ ServiceError                    status  reason
 ├── SlowBody                       408  slow_body
 ├── TooLarge                       413  too_large
 ├── NotAnImage                     415  not_an_image
+├── EncodedBody                    415  encoded_body
 ├── BadOption                      422  bad_option
 ├── Overloaded                     429  overloaded
 ├── ClientGone                     499  client_gone
@@ -81,6 +82,12 @@ class NotAnImage(ServiceError):
     """The bytes, or the body's content type, are of no kind that the service reads."""
 
     status, reason, title = 415, "not_an_image", "Not an image"
+
+
+class EncodedBody(ServiceError):
+    """The body is compressed, or encoded in another way that the service does not undo."""
+
+    status, reason, title = 415, "encoded_body", "Encoded body"
 
 
 class BadOption(ServiceError):

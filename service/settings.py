@@ -34,6 +34,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[\w.~-]+)*$",
+        max_length=200,
+        description="Prefix of all paths behind a proxy, such as /vision/pose; the proxy may strip it or not.",
+    )
     model: Path = Field(SHIPPED_MODEL, description="Path of the ONNX model file.")
     provider: Provider = Field(
         "auto",

@@ -12,9 +12,10 @@ from starlette.responses import Response
 
 from service.api import problems
 from service.api.lifecycle import Runtime
+from service.api.linger import LingerMiddleware
 from service.api.middleware import RequestMiddleware
 from service.api.openapi import document
-from service.api.routes import health, metrics, pose, report
+from service.api.routes import docs, health, metrics, pose, report
 from service.errors import ServiceError
 from service.inference.engine import Engine
 from service.inference.onnx_engine import OnnxEngine
@@ -47,11 +48,15 @@ def create_app(settings: Settings | None = None, engine_factory: EngineFactory =
         version=_version(),
         lifespan=lifespan,
         redirect_slashes=False,  # a photo should not travel twice
+        docs_url=None,  # FastAPI's pages load their scripts from another host
+        redoc_url=None,
         license_info={"name": "Apache-2.0"},
     )
+    app.root_path = settings.root_path  # a proxy may strip it from a request's path or not
     app.state.runtime = runtime
     app.add_middleware(RequestMiddleware, runtime=runtime)
-    for routes in (pose, health, metrics, report):
+    app.add_middleware(LingerMiddleware, most_bytes=settings.max_body_bytes)
+    for routes in (pose, health, metrics, report, docs):
         app.include_router(routes.router)
     _answer_with_problems(app, runtime)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way of extending it
@@ -61,6 +66,7 @@ def create_app(settings: Settings | None = None, engine_factory: EngineFactory =
 def _answer_with_problems(app: FastAPI, runtime: Runtime) -> None:
     async def refuse(request: Request, error: Exception) -> Response:
         translated = problems.translate(error, request.method, request.url.path)
+        request.state.reason = translated.reason  # for the access log
         runtime.metrics.rejected.labels(translated.reason).inc()
         return problems.describe(translated, request.state.request_id)
 

@@ -7,9 +7,9 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Final, Self
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from service.api.half_close import HalfCloseProtocol
 from service.host import free_descriptors
 from service.settings import Settings
 
@@ -107,7 +107,7 @@ class Connections(ServerState):
                 connection.cycle.default_headers = self.default_headers
 
 
-class Connection(H11Protocol):
+class Connection(HalfCloseProtocol):
     """uvicorn's connection, which knows how long it has waited for its client."""
 
     server_state: Connections

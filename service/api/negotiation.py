@@ -1,5 +1,6 @@
 """Which of the media types on offer a client's `Accept` header prefers (RFC 9110, section 12.5.1)."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 
@@ -29,13 +30,18 @@ def _ranges(media_type: str) -> tuple[str, str, str]:
 
 
 def _qualities(accept: str) -> Mapping[str, float]:
-    """The quality of each media range; one that cannot be read has none."""
+    """The quality of each media range, from 0 to 1; one that cannot be read is 1, as one that is left out."""
     qualities = {}
     for part in accept.lower().split(","):
         name, *parameters = (word.strip() for word in part.split(";"))
         weight = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
-        try:
-            qualities[name] = float(weight)
-        except ValueError:
-            qualities[name] = 0.0
+        qualities[name] = _quality(weight)
     return qualities
+
+
+def _quality(weight: str) -> float:
+    try:
+        quality = float(weight)
+    except ValueError:
+        return 1.0
+    return 1.0 if math.isnan(quality) else min(max(quality, 0.0), 1.0)

@@ -2,18 +2,20 @@
 
 import asyncio
 import base64
+import codecs
 import io
+import itertools
 import re
 import secrets
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pydantic_core
 from python_multipart.multipart import parse_options_header
 
-from service.errors import Malformed, NotAnImage, TooLarge
+from service.errors import EncodedBody, Malformed, NotAnImage, TooLarge
 
 _RAW_TYPES: Final = ("", "application/octet-stream", "application/x-www-form-urlencoded")  # the last is curl's default
 _MOST_PARTS: Final = 16  # of a form: more than there are options
@@ -28,6 +30,8 @@ DEEPEST_JSON: Final = 200
 
 _PIECE_BYTES: Final = 256 * 1024  # decoded at a time
 _WHITE_SPACE: Final = string.whitespace.encode()
+_STANDARD: Final = bytes.maketrans(b"-_", b"+/")  # from the alphabet that is safe in URLs
+_LONGEST_PREFIX: Final = 1024  # of a data URL, before the comma
 _TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)  # of JSON, quotes included; never goes back
 
 
@@ -51,6 +55,21 @@ async def parse_body(body: bytes, content_type: str) -> Body:
     if not body:
         raise Malformed("the body is empty: 0 bytes, a photo is needed")
     return parse(body) if len(body) <= _SMALL_BYTES or parse is Body else await asyncio.to_thread(parse, body)
+
+
+def check_encoding(values: Iterable[str]) -> None:
+    """See that a body comes as it is.
+
+    Args:
+        values: Those of its `Content-Encoding` headers.
+
+    Raises:
+        EncodedBody: It is compressed.
+    """
+    codings = [coding.strip().lower() for value in values for coding in value.split(",")]
+    for coding in codings:
+        if coding not in ("", "identity"):
+            raise EncodedBody(f"the body's content encoding {coding[:60]!r} is not read; send the body without one")
 
 
 def copies(content_type: str) -> int:
@@ -109,7 +128,7 @@ def parse_json(body: bytes) -> Body:
 def _fields(text: bytes) -> dict[str, Any]:
     """A JSON object with a text `image`."""
     try:
-        fields = pydantic_core.from_json(text)
+        fields = pydantic_core.from_json(text.removeprefix(codecs.BOM_UTF8))
     except ValueError as error:
         if "recursion limit" in str(error):
             raise Malformed(f"the JSON body is nested deeper than the limit of {DEEPEST_JSON} levels") from error
@@ -154,24 +173,43 @@ def _pieces(body: bytes, start: int, end: int) -> Iterator[str]:
 
 
 def _decode(pieces: Iterator[str]) -> bytes:
-    """Bytes of a base64 text that comes in pieces, with any white space.
+    """Bytes of a base64 text that comes in pieces: of either alphabet, padded or not, with any white space.
+
+    Args:
+        pieces: The text; it may be a data URL, whose prefix lies in the first piece.
 
     Raises:
         ValueError: It is not base64.
     """
     photo = io.BytesIO()
     rest = b""
-    for piece in pieces:
-        rest += piece.encode("ascii").translate(None, _WHITE_SPACE)  # many encoders wrap lines
+    for piece in itertools.chain([_without_prefix(next(pieces, ""))], pieces):
+        rest += piece.encode("ascii").translate(_STANDARD, _WHITE_SPACE)  # many encoders wrap lines
         whole = max(0, len(rest) - 1) // 4 * 4
         if rest.find(b"=", 0, whole) >= 0:
             raise ValueError("there is padding before its end")
         photo.write(base64.b64decode(rest[:whole], validate=True))
         rest = rest[whole:]
+    if len(rest) % 4 and b"=" not in rest:
+        rest += b"=="[: 4 - len(rest)]
     if len(rest) % 4:
-        raise ValueError("the number of its characters is no multiple of 4")
+        raise ValueError("the number of its characters is that of no whole number of bytes")
     photo.write(base64.b64decode(rest, validate=True))
     return photo.getvalue()
+
+
+def _without_prefix(text: str) -> str:
+    """The base64 text of a data URL; any other text as it is.
+
+    Raises:
+        ValueError: The data URL holds no base64.
+    """
+    if text[:5].lower() != "data:":
+        return text
+    prefix, comma, _ = text[:_LONGEST_PREFIX].partition(",")
+    if not comma or not prefix.lower().endswith(";base64"):
+        raise ValueError("it is a data URL whose data does not follow `;base64,`")
+    return text[len(prefix) + 1 :]
 
 
 def parse_multipart(body: bytes, content_type: str) -> Body:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from service.errors import (
     BadOption,
+    EncodedBody,
     Malformed,
     MethodNotAllowed,
     NotFound,
@@ -80,6 +81,8 @@ def _headers(error: ServiceError) -> dict[str, str]:
     match error:
         case MethodNotAllowed():
             return {"Allow": error.allowed}
+        case EncodedBody():
+            return {"Accept-Encoding": "identity"}
         case Overloaded():
             return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
     return {}

@@ -4,6 +4,7 @@ import argparse
 import logging
 import signal
 
+from service.api import logs
 from service.api.app import create_app
 from service.api.lifecycle import Runtime
 from service.api.server import Server, listen
@@ -27,8 +28,7 @@ def run(chosen: argparse.Namespace) -> int:
         StartupError: A setting, the address, the model or its first photo does not let the service start.
     """
     settings = read_settings(chosen)
-    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
-    logging.basicConfig(level=settings.log_level.upper(), format=form)
+    logs.configure(settings.log_level)
     for sentence in environment_warnings():
         _log.warning(sentence)
     listener = listen(settings.host, settings.port)

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import DeadlineMissed, InferenceFailed, NotReady
+from service.errors import DeadlineMissed, InferenceFailed, NotReady, OutOfMemory, ServiceError
 from service.inference.engine import Outputs, rows
 from service.inference.schedule import Batch, Lane, Request, Schedule, Served
 from service.metrics import Metrics
@@ -204,7 +204,7 @@ class Workers:
         _log.error("the network failed on an image", exc_info=error)
         with self._changed:
             self._failures += 1
-        failure = InferenceFailed("the network failed on this photo; others are not affected")
+        failure = _refusal(error)
         failure.__cause__ = error
         request.fail(failure)
 
@@ -229,6 +229,12 @@ class Workers:
             self._failures = 0
             lane.observe(computed + batch.beside, seconds)
         return outputs
+
+
+def _refusal(error: Exception) -> ServiceError:
+    if isinstance(error, MemoryError):
+        return OutOfMemory("there is not enough memory to compute this photo now; try again later")
+    return InferenceFailed("the network failed on this photo; others are not affected")
 
 
 def _check(outputs: Outputs, count: int) -> None:

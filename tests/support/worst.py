@@ -14,7 +14,7 @@ from starlette.datastructures import QueryParams
 
 from service.api.middleware import _SANE_ID
 from service.api.negotiation import negotiate
-from service.api.payload import parse_body
+from service.api.payload import check_encoding, parse_body
 from service.errors import ServiceError
 from service.poses.options import parse_options
 
@@ -56,6 +56,10 @@ def bodies() -> Iterator[tuple[str, str, bytes]]:
         "escapes": b'{"image": "' + repeat(b"A\\n") + b'"}',
         "long escapes": b'{"image": "' + repeat(b"\\u0041") + b'"}',
         "white space": b'{"image": "' + repeat(b"AB ") + b'"}',
+        "a data URL": b'{"image": "data:' + repeat(b"base64;") + b'"}',
+        "data URLs": b'{"image": "' + repeat(b"data:;base64,") + b'"}',
+        "the other alphabet": b'{"image": "' + repeat(b"-_A") + b'"}',
+        "byte-order marks": repeat(b"\xef\xbb\xbf"),
         "padding": b'{"image": "' + repeat(b"=") + b'"}',
         "digits": b'{"image": "", "boxes": [[' + repeat(b"1") + b", 0, 1, 1]]}",
         "a number's text": b'{"image": "", "boxes": [["' + repeat(b"1") + b'x", 0, 1, 1]]}',
@@ -95,6 +99,8 @@ def cases() -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"a content type of {word}", lambda kind=kind: asyncio.run(parse_body(b"x", kind))  # type: ignore[misc]
     for word in (",", ";", "a/b,", "a;q=1,", "a;q=" + "1" * HEADERS, " "):
         yield f"Accept of {word[:6]}", partial(negotiate, (word * HEADERS)[:HEADERS], ("text/plain", "text/html"))
+    for word in (",", "gzip,", "identity,", " "):
+        yield f"a content encoding of {word}", partial(check_encoding, [(word * HEADERS)[:HEADERS]])
     for word in ("&", "a&", "a=%41&", "%", "+", ";"):
         yield f"a query of {word}", partial(QueryParams, (word * HEADERS)[:HEADERS])
     yield "a request's id", partial(_SANE_ID.fullmatch, "a" * HEADERS)

@@ -142,9 +142,7 @@ def test_a_chunked_body_is_limited_as_it_comes(server: Server) -> None:
 
     refused = 'pose_rejected_total{reason="too_large"}'
     before = server.metric(refused)
-    # The server may close the connection before the client has read why.
-    with contextlib.suppress(httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
-        assert httpx.post(f"{server.url}/pose", content=chunks(), timeout=60).status_code == 413
+    assert httpx.post(f"{server.url}/pose", content=chunks(), timeout=60).status_code == 413
     assert httpx.get(f"{server.url}/healthz/ready").status_code == 200
     assert server.metric(refused) == before + 1
 
@@ -165,8 +163,9 @@ def test_those_who_stay_get_their_own_answers_when_others_hang_up(server: Server
         list(clients.map(hang_up, range(16)))
         for query, answer in zip(queries, staying, strict=True):
             np.testing.assert_allclose(joints(answer.result()), alone[query], atol=0.5)
-    wait_until(lambda: server.metric('pose_rejected_total{reason="client_gone"}') >= gone_before + 16)
-    assert server.metric("pose_queue_images") == 0
+    # Those whose bodies are cut; the others are noticed if they wait for their answers long enough.
+    wait_until(lambda: server.metric('pose_rejected_total{reason="client_gone"}') >= gone_before + 8)
+    wait_until(lambda: server.metric("pose_in_flight_requests") == server.metric("pose_admitted_images") == 0)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from service.api.lifecycle import Runtime
 router = APIRouter(tags=["metrics"])
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", summary="Metrics in Prometheus' text format", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Request, stage and model metrics, and the process' own."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from service.api.lifecycle import Runtime
 from service.api.openapi import REQUEST_ID, query_parameters, refusals, request_body
-from service.api.payload import copies, parse_body
+from service.api.payload import check_encoding, copies, parse_body
 from service.api.upload import read_body, while_connected
 from service.errors import NotReady
 from service.formats.native import PoseAnswer, answer
@@ -25,7 +25,7 @@ _REFUSALS: Final = {
     400: "The body is empty, truncated or malformed.",
     408: "The body did not arrive in time.",
     413: "Too many bytes or too many pixels.",
-    415: "Not an image in a format that is read, or a content type that is not.",
+    415: "Not an image in a format that is read, a content type that is not, or a compressed body.",
     422: "An option is unknown, given twice, or out of range; a box lies outside the photo; or all need too long.",
     429: "More is waiting than can be answered in time, or held in memory.",
     500: "The network failed on this photo.",
@@ -82,6 +82,7 @@ async def _read(request: Request, runtime: Runtime, take: Callable[[int], None])
     settings = runtime.settings
     start = time.perf_counter()
     length, kind = request.headers.get("content-length"), request.headers.get("content-type", "")
+    check_encoding(request.headers.getlist("content-encoding"))
     held = copies(kind)
     limits = settings.max_body_bytes, settings.deadline_seconds
     data = await read_body(request.receive, length, *limits, lambda count: take(held * count))

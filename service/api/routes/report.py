@@ -27,6 +27,7 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _REFUSALS: Final = {406: "No format that the client accepts.", 503: "Still starting."}
 
 
+@router.head("/report", include_in_schema=False)
 @router.get(
     "/report",
     summary="The paper's Table 4 with this deployment's row",

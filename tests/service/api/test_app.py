@@ -1,4 +1,5 @@
 import base64
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -230,6 +231,49 @@ def test_what_is_parsed_counts_with_the_photo_that_is_found_in_it(
         assert first.result().status_code == 200
 
 
+def test_a_compressed_body_is_refused_unread(client: Client, astronaut: bytes) -> None:
+    answer = client.post(content=gzip.compress(astronaut), headers={"Content-Encoding": "gzip"})
+    assert "content encoding 'gzip'" in refusal(answer, 415, "encoded_body")
+    assert answer.headers["accept-encoding"] == "identity"
+    assert client.post(content=astronaut, headers={"Content-Encoding": "identity"}).status_code == 200
+
+
+def test_what_fastapi_refuses_is_a_problem_and_counted(client: Client) -> None:
+    @client.app.get("/sum")
+    async def add(first: int, second: int) -> int:
+        return first + second
+
+    assert client.get("/sum?first=1&second=2").json() == 3
+    assert refusal(client.get("/sum?first=1&second=x"), 422, "bad_option").startswith("query.second is wrong: ")
+    assert client.metric("pose_rejected_total", reason="bad_option") == 1
+    assert client.metric("pose_requests_total", route="/sum", code="422") == 1
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "PIL.PngImagePlugin.PngImageFile._open",
+        "PIL.PngImagePlugin.PngImageFile.load_prepare",
+        "PIL.Image.Image.resize",
+        "pydantic_core.from_json",
+        "tests.support.standin.compute",
+    ],
+)
+def test_memory_that_is_lacking_is_not_the_clients_fault(
+    place: str, client: Client, encode: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    photo = {"image": base64.b64encode(encode(Image.new("RGB", (64, 64)))).decode()}
+    assert client.post(json=photo).status_code == 200
+    with monkeypatch.context() as patch:
+        patch.setattr(place, fail)
+        refusal(client.post(json=photo), 503, "out_of_memory")
+    assert client.metric("pose_rejected_total", reason="out_of_memory") == 1
+    assert client.post(json=photo).status_code == 200
+
+
 def test_the_document_tells_of_every_body_option_and_problem(client: Client) -> None:
     operation = client.get("/openapi.json").json()["paths"]["/pose"]["post"]
     assert {"multipart/form-data", "application/json", "image/*"} < set(operation["requestBody"]["content"])
@@ -257,6 +301,13 @@ def test_the_first_photo_leaves_no_trace_in_the_metrics(client: Client) -> None:
 def test_probes_may_ask_with_head(client: Client) -> None:
     assert client.request("HEAD", "/healthz/live").status_code == 200
     assert client.request("HEAD", "/healthz/ready").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/report", "/docs", "/docs/docs.js", "/openapi.json"])
+def test_what_can_be_read_can_be_asked_for_with_head(path: str, client: Client) -> None:
+    head = client.request("HEAD", path)
+    assert head.status_code == 200
+    assert head.headers["content-type"] == client.get(path).headers["content-type"]
 
 
 def test_a_deadline_shorter_than_the_first_photo_does_not_keep_the_service_from_starting(engine: StandIn) -> None:

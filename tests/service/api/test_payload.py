@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import codecs
 import contextlib
 import json
 import threading
@@ -12,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api import payload as bodies
-from service.api.payload import Body, copies, parse_body, parse_json, parse_multipart
-from service.errors import Malformed, NotAnImage, ServiceError, TooLarge
+from service.api.payload import Body, check_encoding, copies, parse_body, parse_json, parse_multipart
+from service.errors import EncodedBody, Malformed, NotAnImage, ServiceError, TooLarge
 
 PHOTO = bytes(range(256)) * 20
 FORM = "multipart/form-data; boundary=XX"
@@ -59,8 +60,14 @@ def test_a_large_form_is_the_same_as_a_small_one() -> None:
             b'{"image": "a"}',
             "application/json",
             Malformed,
-            "is not base64: the number of its characters is no multiple",
+            "is not base64: the number of its characters is that of no whole number of bytes",
         ),
+        (b'{"image": "AAA=="}', "application/json", Malformed, "is not base64"),
+        (b'{"image": "AA="}', "application/json", Malformed, "is not base64"),
+        (b'{"image": "data:image/png,AAAA"}', "application/json", Malformed, "does not follow `;base64,`"),
+        (b'{"image": "data:image/png;base64"}', "application/json", Malformed, "does not follow `;base64,`"),
+        (b'{"image": "data:%b;base64,AAAA"}' % (b"x" * 1024), "application/json", Malformed, "does not follow"),
+        (b'\xef\xbb\xbf\xef\xbb\xbf{"image": "AAAA"}', "application/json", Malformed, "is not JSON"),
         (b'{"image": "\xc3\xa9"}', "application/json", Malformed, "is not base64"),
         (form(image=PHOTO), "multipart/form-data", Malformed, "has no boundary"),
         (form(image=PHOTO), "multipart/form-data; boundary=", Malformed, "has no boundary"),
@@ -76,6 +83,18 @@ def test_a_broken_body_is_refused(body: bytes, kind: str, refusal: type[ServiceE
     with pytest.raises(refusal) as refused:
         asyncio.run(parse_body(body, kind))
     assert sentence in refused.value.detail
+
+
+@pytest.mark.parametrize("values", [[], [""], ["identity"], ["Identity", " identity ,"]])
+def test_a_body_as_it_is_is_read(values: list[str]) -> None:
+    check_encoding(values)
+
+
+@pytest.mark.parametrize("values", [["gzip"], ["identity, br"], ["identity", "x" * 100], ["GZIP"]])
+def test_a_compressed_body_is_refused_by_name(values: list[str]) -> None:
+    name = values[-1].split(", ")[-1].lower()[:60]
+    with pytest.raises(EncodedBody, match=f"the body's content encoding '{name}' is not read"):
+        check_encoding(values)
 
 
 @given(st.binary(max_size=300), st.integers(0, 300))
@@ -109,13 +128,19 @@ LARGE = PHOTO * 256  # 1.25 MiB
         lambda photo: json.dumps(base64.encodebytes(photo).decode()).encode()[1:-1],
         lambda photo: base64.b64encode(photo).replace(b"/", b"\\/").replace(b"+", b"\\u002B"),
         lambda photo: b"".join(b"\\u%04x" % letter for letter in base64.b64encode(photo)),
+        base64.urlsafe_b64encode,
+        lambda photo: base64.b64encode(photo).rstrip(b"="),
+        lambda photo: base64.urlsafe_b64encode(photo).rstrip(b"="),
+        lambda photo: b"data:image/png;base64," + base64.b64encode(photo),
+        lambda photo: b"DATA:;charset=x;BASE64," + base64.encodebytes(photo).replace(b"\n", b"\\n"),
+        lambda photo: b"data:image\\/png;base64," + base64.b64encode(photo).replace(b"/", b"\\/"),
     ],
 )
 @pytest.mark.parametrize("extra", range(3))
 def test_a_large_json_body_is_the_same_as_a_small_one(spell: Callable[[bytes], bytes], extra: int) -> None:
     for photo in (PHOTO, LARGE + bytes(extra)):
         for body in (wide(spell(photo)), wide(spell(photo), boxes='"\\' * 100)):
-            assert parse_json(body).photo == photo
+            assert parse_json(body).photo == parse_json(codecs.BOM_UTF8 + body).photo == photo
             assert parse_json(body).options == tuple((k, v) for k, v in json.loads(body).items() if k != "image")
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.spec.contract import JOINT_OUTPUTS, OUTPUTS
-from service.errors import DeadlineMissed, InferenceFailed, NotReady
+from service.errors import DeadlineMissed, InferenceFailed, NotReady, OutOfMemory
 from service.forecast import Throughput
 from service.inference.engine import rows
 from service.inference.schedule import Lane, Served
@@ -261,6 +261,22 @@ def test_a_bad_image_fails_its_own_request_only(bench: Bench, engine: StandIn) -
         bad.result(20)
     assert is_answer_to(good, crops(2, 3))
     assert bench.workers.is_alive
+
+
+def test_a_failing_image_runs_once(bench: Bench, engine: StandIn, caplog: pytest.LogCaptureFixture) -> None:
+    engine.fails_on = lambda _: RuntimeError("bad")
+    with pytest.raises(InferenceFailed):
+        bench.submit(crops(1), soon()).result(20)
+    engine.fails_on = lambda _: None
+    assert is_answer_to(bench.submit(crops(1), soon()), crops(1))
+    assert engine.batches == [1, 1]
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+def test_memory_that_the_network_lacks_is_not_its_failure(bench: Bench, engine: StandIn) -> None:
+    engine.fails_on = lambda _: MemoryError()
+    with pytest.raises(OutOfMemory):
+        bench.submit(crops(1), soon()).result(20)
 
 
 def test_an_engine_that_answers_too_little_is_an_error(bench: Bench, engine: StandIn) -> None:
