@@ -118,12 +118,9 @@ class FullTransport(asyncio.Transport):
 
 
 def test_the_time_for_reading_is_that_of_one_answer() -> None:
-    async def app(*_: object) -> None:
-        pass
-
     async def run() -> None:
         state = Connections(Limits(100, head_seconds=LONG, read_seconds=10))
-        connection = Connection(uvicorn.Config(app, log_config=None), state, {})
+        connection = Connection(uvicorn.Config(lambda *_: None, interface="asgi3", log_config=None), state, {})
         connection.connection_made(FullTransport())
         assert connection.overdue(50) is None
         assert connection.overdue(59) is None

@@ -39,7 +39,7 @@ def named(engine: StandIn, **changes: Any) -> StandIn:
 
 @pytest.fixture
 def report(engine: StandIn) -> Report:
-    accuracy = {"total": 75.35, "per_joint": PER_JOINT, "dataset": "MPII people", "people": 244}
+    accuracy = StatedAccuracy(total=75.35, per_joint=PER_JOINT, dataset="MPII people", people=244)
     return build_report(named(engine, accuracy=accuracy), [0.018, 0.020, 0.025], "now")
 
 
