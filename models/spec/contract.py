@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.spec.crop import CropRule
 from models.spec.metadata import ContractError
 from models.spec.skeleton import MPII, Skeleton
@@ -217,6 +220,20 @@ def check_tensors(inputs: Sequence[Tensor], outputs: Sequence[Tensor], contract:
     if WHOLE_MAPS in found:
         _check(found, WHOLE_MAPS, "tensor(float)", (joints, rows, columns))
     return rows, columns
+
+
+def check_values(outputs: Mapping[str, NDArray[np.float32]]) -> None:
+    """See that a network's outputs are numbers, and its confidences within 0 to 1.
+
+    Raises:
+        ContractError: They are not.
+    """
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise ContractError(f"the network's {name} are not all numbers")
+    confidence = outputs.get("confidence")
+    if confidence is not None and not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ContractError("the network's confidence lies outside 0 to 1")
 
 
 def _check(tensors: Mapping[str, Tensor], name: str, kind: str, shape: tuple[int | None, ...]) -> None:

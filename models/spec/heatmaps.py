@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+_TINY: Final = np.float32(1e-24)  # a map of zeros stays one
+
 REACH_CELLS: Final = 2
 """How far a mode reaches from its highest cell: two sigmas of the target Gaussian."""
 
@@ -43,4 +45,4 @@ def main_mode(heatmaps: NDArray[np.float32]) -> NDArray[np.float32]:
     near_rows = np.abs(np.arange(rows) - row[:, None]) <= REACH_CELLS
     near_columns = np.abs(np.arange(columns) - column[:, None]) <= REACH_CELLS
     modes = maps * (near_rows[:, :, None] & near_columns[:, None, :])
-    return np.asarray((modes / modes.sum((-2, -1), keepdims=True)).reshape(heatmaps.shape))
+    return np.asarray((modes / np.maximum(modes.sum((-2, -1), keepdims=True), _TINY)).reshape(heatmaps.shape))

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.spec.contract import check_values
 from service.errors import DeadlineMissed, InferenceFailed, NotReady, OutOfMemory, ServiceError
 from service.inference.engine import Outputs, rows
 from service.inference.schedule import Batch, Lane, Request, Schedule, Served
@@ -213,14 +214,17 @@ class Workers:
 
         Raises:
             Exception: The engine's own.
-            RuntimeError: It answered fewer images, or what is no number.
+            RuntimeError: It did not answer all images.
+            ContractError: It answered what is no number, or a confidence beyond 0 to 1.
         """
         lane, computed = batch.lane, 0
         with self._changed:
             began = self._busy_since[threading.current_thread()] = lane.throughput.begin()
         try:
             outputs = lane.engine.run(images, wanted, shared=batch.beside > 0)
-            _check(outputs, len(images))
+            if any(len(values) != len(images) for values in outputs.values()):
+                raise RuntimeError(f"the engine did not answer all of {len(images)} images")
+            check_values(outputs)
             computed = len(images)
         finally:
             with self._changed:
@@ -235,16 +239,3 @@ def _refusal(error: Exception) -> ServiceError:
     if isinstance(error, MemoryError):
         return OutOfMemory("there is not enough memory to compute this photo now; try again later")
     return InferenceFailed("the network failed on this photo; others are not affected")
-
-
-def _check(outputs: Outputs, count: int) -> None:
-    """See that outputs are those of `count` images, and numbers.
-
-    Raises:
-        RuntimeError: They are not.
-    """
-    for name, values in outputs.items():
-        if len(values) != count:
-            raise RuntimeError(f"the engine answered {len(values)} of {count} images")
-        if not np.isfinite(values).all():
-            raise RuntimeError(f"the network's {name} are not all numbers")

@@ -22,12 +22,17 @@ def with_mirrored(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def average(outputs: Outputs, skeleton: Skeleton) -> Outputs:
-    """The outputs [N] of averaged heatmaps from those of `with_mirrored` crops [2N]; `outputs` must have heatmaps."""
-    count = len(outputs["heatmaps"]) // 2
-    joints = list(skeleton.mirror)
+    """The outputs [N] of averaged maps from those of `with_mirrored` crops [2N].
+
+    Args:
+        outputs: With the network's whole `maps`, or, of files that lack them, its `heatmaps`.
+        skeleton: The joints' names.
+    """
+    maps = outputs.get("maps", outputs.get("heatmaps"))
+    assert maps is not None  # one of them is wanted wherever flip is
+    count, joints = len(maps) // 2, list(skeleton.mirror)
     mirrored = rows(outputs, slice(count, None))
-    maps = _HALF * (outputs["heatmaps"][:count] + mirrored["heatmaps"][:, joints, :, ::-1])
-    heatmaps = main_mode(maps)
+    heatmaps = main_mode(_HALF * (maps[:count] + maps[count:, joints, :, ::-1]))
     return {
         "coordinates": expectation(heatmaps),
         "covariance": covariance(heatmaps),

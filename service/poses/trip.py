@@ -172,8 +172,11 @@ class Trip:
     @property
     def _wanted(self) -> frozenset[str]:
         """Names of the outputs that the answer needs."""
-        wants_maps = self._options.heatmaps or self._options.flip
-        return frozenset((*JOINT_OUTPUTS, "heatmaps")) if wants_maps else frozenset(JOINT_OUTPUTS)
+        if self._options.flip:
+            maps = {"maps"} if "maps" in self._stations.spec.outputs else {"heatmaps"}
+        else:
+            maps = {"heatmaps"} if self._options.heatmaps else set()
+        return frozenset({*JOINT_OUTPUTS, *maps})
 
     @property
     def _size(self) -> tuple[int, int]:

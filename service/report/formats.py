@@ -8,7 +8,8 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from service.report.table4 import COLUMNS, PaperRow, Report
+from models.spec.paper import COLUMNS
+from service.report.table4 import PaperRow, Report
 
 TITLE: Final = "Table 4, live"
 

@@ -14,14 +14,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.spec.contract import JOINT_OUTPUTS, StatedAccuracy
+from models.spec.paper import CITATION, COLUMNS, TABLE_4
 from service.host import processor_name, usable_cpus
 from service.inference.engine import Engine, EngineInfo
-
-PAPER: Final = (
-    "Nibali et al. 2018, Numerical Coordinate Regression with Convolutional Neural Networks (arXiv 1801.07372)"
-)
-COLUMNS: Final = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Total")
-"""The columns of PCKh."""
 
 Source = Literal["live traffic", "start", "now"]
 
@@ -98,27 +93,17 @@ class Report(_Document):
     notes: tuple[str, ...] = Field(description="where the figures come from and what they mean")
 
 
-def _paper_row(method: str, *figures: float) -> PaperRow:
-    pckh, (mean, deviation, memory) = figures[:8], figures[8:] or (None, None, None)
-    return PaperRow(
-        method=method,
-        pckh=dict(zip(COLUMNS, pckh, strict=True)),
-        time_ms=mean,
-        time_deviation_ms=deviation,
-        memory_mib=memory,
+def _paper_rows() -> tuple[PaperRow, ...]:
+    return tuple(
+        PaperRow(
+            method=row.name,
+            pckh=dict(row.pckh),
+            time_ms=row.time_ms,
+            time_deviation_ms=row.time_deviation_ms,
+            memory_mib=row.memory_mib,
+        )
+        for row in TABLE_4
     )
-
-
-TABLE_4: Final = (
-    _paper_row("Tompson et al.", 96.1, 91.9, 83.9, 77.8, 80.9, 72.3, 64.8, 82.0),
-    _paper_row("Rafi et al.", 97.2, 93.9, 86.4, 81.3, 86.8, 80.6, 73.4, 86.3, 27.6, 0.1, 2768),
-    _paper_row("Wei et al.", 97.8, 95.0, 88.7, 84.0, 88.4, 82.8, 79.4, 88.5, 106.8, 0.2, 5832),
-    _paper_row("Bulat et al.", 97.9, 95.1, 89.9, 85.3, 89.4, 85.7, 81.7, 89.7, 41.3, 0.2, 1432),
-    _paper_row("Newell et al.", 98.2, 96.3, 91.2, 87.1, 90.1, 87.4, 83.6, 90.9, 60.5, 0.1, 1229),
-    _paper_row("Yang et al.", 98.5, 96.7, 92.5, 88.7, 91.1, 88.6, 86.0, 92.0, 194.6, 76.8, 1476),
-    _paper_row("DSNTr ResNet-50@28px", 97.8, 96.0, 90.0, 84.3, 89.8, 85.2, 79.7, 89.5, 18.6, 0.5, 636),
-)
-"""The paper's Table 4 as printed: Head to Total, time and its deviation in ms, memory in MiB."""
 
 
 def noise(size_px: int) -> NDArray[np.uint8]:
@@ -173,7 +158,7 @@ def build_report(engine: Engine, seconds: Sequence[float], source: Source) -> Re
         memory=_memory(engine),
         hardware=_hardware(info),
     )
-    return Report(paper=TABLE_4, deployment=deployment, notes=_notes(deployment))
+    return Report(paper=_paper_rows(), deployment=deployment, notes=_notes(deployment))
 
 
 def _pckh(accuracy: StatedAccuracy) -> dict[str, float | None]:
@@ -217,7 +202,8 @@ def _notes(here: Deployment) -> tuple[str, ...]:
     computer = f"{hardware.gpu} and {hardware.processor}" if hardware.gpu else hardware.processor
     people = "an unknown number of" if here.people is None else here.people
     return (
-        f"The seven methods are as printed in Table 4 of {PAPER}: PCKh@0.5 on the MPII test set, no flips or scales. "
+        f"The seven methods are as printed in Table 4 of {CITATION}: PCKh@0.5 on the MPII test set, no flips or "
+        "scales. "
         "The paper states neither a protocol for time and memory nor the card that they were measured on; "
         "it trained on a Titan X.",
         f"{here.model} is measured here, by a protocol of our own, on {computer} (usable CPUs: "

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from models.spec.contract import INPUT, OUTPUTS, SHIPPED_MODEL
+from models.spec.paper import TABLE_4
 from service.host import first_gpu, peak_resident_bytes, processor_name, resident_bytes, usable_cpus
 from service.inference.providers import PROVIDERS, open_session
-from service.report.table4 import TABLE_4, noise, summarise, time_runs
+from service.report.table4 import noise, summarise, time_runs
 from service.settings import Settings
 
 LARGEST_DRIFT = 0.05

@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from models.spec.contract import OUTPUTS, SHIPPED_MODEL, Contract, ModelSpec, check_tensors, variant
+from models.spec.contract import OUTPUTS, SHIPPED_MODEL, Contract, ModelSpec, check_tensors, check_values, variant
 from models.spec.metadata import ContractError, read_metadata
 from models.spec.skeleton import MPII
 from tests.support.contracts import make_contract, write_model
@@ -110,6 +111,23 @@ def test_tensors_that_differ_are_refused_by_name(index: int, changes: dict[str, 
     outputs[index] = replace(outputs[index], **changes)
     with pytest.raises(ContractError, match=name):
         check_tensors(inputs, outputs, CONTRACT)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("coordinates", float("nan"), "coordinates are not all numbers"),
+        ("heatmaps", float("inf"), "heatmaps are not all numbers"),
+        ("confidence", 1.01, "confidence lies outside 0 to 1"),
+        ("confidence", -0.01, "confidence lies outside 0 to 1"),
+    ],
+)
+def test_outputs_that_no_network_may_give_are_noticed(name: str, value: float, sentence: str) -> None:
+    outputs = {name: np.full((2, 3), 0.5, np.float32) for name in OUTPUTS}
+    check_values(outputs)
+    outputs[name][1, 2] = value
+    with pytest.raises(ContractError, match=sentence):
+        check_values(outputs)
 
 
 @pytest.fixture(scope="module")

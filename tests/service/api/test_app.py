@@ -313,3 +313,16 @@ def test_what_can_be_read_can_be_asked_for_with_head(path: str, client: Client) 
 def test_a_deadline_shorter_than_the_first_photo_does_not_keep_the_service_from_starting(engine: StandIn) -> None:
     with serving(create_app(Settings(deadline_seconds=1e-3), lambda _: engine)) as client:
         assert client.get("/healthz/ready").status_code == 200
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_a_failure_that_liveness_sees_and_never_an_answer(
+    client: Client, engine: StandIn, astronaut: bytes, value: float
+) -> None:
+    engine.run = lambda images, wanted, shared=False: {  # type: ignore[method-assign]
+        name: np.full_like(values, value) for name, values in compute(images, wanted).items()
+    }
+    for _ in range(10):
+        assert "the network failed on this photo" in refusal(client.post(content=astronaut), 500, "inference_failed")
+    assert client.get("/healthz/live").status_code == 503
+    assert client.metric("pose_rejected_total", reason="inference_failed") == 10

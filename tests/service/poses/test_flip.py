@@ -46,6 +46,14 @@ def test_where_the_mirror_image_disagrees_the_surer_place_is_taken_and_none_betw
     np.testing.assert_allclose(found["heatmaps"], heatmaps[:1], atol=1e-6)
 
 
+def test_whole_maps_are_averaged_where_the_file_gives_them() -> None:
+    heatmaps = np.stack([np.stack([blob(10, 5, 0.9)] * 16), np.stack([blob(20, 20, 0.3)] * 16)])
+    whole = np.stack([np.stack([blob(4, 6, 0.6)] * 16)] * 2)
+    found = average({**read(heatmaps), "maps": whole}, MPII)
+    expected = main_mode((whole[:1] + whole[1:, list(MIRROR), :, ::-1]) / 2)
+    np.testing.assert_allclose(found["heatmaps"], expected, atol=1e-6)
+
+
 def test_mirror_images_stand_behind_the_crops() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
     both = with_mirrored(crops)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from models.spec.contract import StatedAccuracy
+from models.spec.paper import COLUMNS, TABLE_4
 from service.api.lifecycle import Runtime
 from service.errors import NotReady
 from service.report.formats import as_html, as_json, as_text, table
-from service.report.table4 import COLUMNS, TABLE_4, Report, build_report, summarise, time_engine, time_runs
+from service.report.table4 import Report, build_report, summarise, time_engine, time_runs
 from service.settings import Settings
 from tests.support.client import Client
 from tests.support.contracts import make_spec
@@ -58,7 +59,7 @@ def test_the_papers_rows_are_as_printed(report: Report) -> None:
     assert [row[0] for row in rows] == [method for method, _ in printed]
     for (_, *cells), (_, figures) in zip(rows, printed, strict=True):
         assert [cell for cell in cells if cell != "-"] == re.findall(r"[\d.]+ ± [\d.]+|[\d.]+", figures)
-    assert [row.method for row in TABLE_4 if row.time_ms is None or row.memory_mib is None] == ["Tompson et al."]
+    assert [row.name for row in TABLE_4 if row.time_ms is None or row.memory_mib is None] == ["Tompson et al."]
 
 
 def test_our_row_tells_time_memory_and_accuracy(report: Report) -> None:
