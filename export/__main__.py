@@ -26,7 +26,7 @@ from models.evaluation.calibration import Calibration, fit
 from models.evaluation.measures import right_by_half_a_head
 from models.evaluation.predictors import Predictions, run_network
 from models.evaluation.reliability import everybody
-from models.networks.checkpoint import load_weights
+from models.networks.checkpoint import WeightsError, load_weights
 from models.networks.pose import PoseNetwork
 from models.spec.contract import (
     SHIPPED_MODEL,
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_options(arguments)
     try:
         export(options)
-    except (GateError, PackError, OSError) as error:
+    except (GateError, PackError, WeightsError, OSError) as error:
         print(f"not written: {error}", file=sys.stderr)
         return 1
     return 0
@@ -96,10 +96,13 @@ def export(options: argparse.Namespace) -> None:
     """Write the float file and its variants.
 
     Raises:
-        GateError: The weights are not of this network, or a file does not hold what it must; none is replaced.
-        PackError, OSError: The pack or the weights cannot be read, or a file cannot be written.
+        GateError: A file does not hold what it must; none is replaced.
+        PackError: The pack cannot be read.
+        WeightsError: The weights cannot be read, or are not of this network.
+        OSError: A file cannot be written.
     """
-    network, views = _network(options), read_views(options.data)
+    network, views = PoseNetwork(options.depth), read_views(options.data)
+    load_weights(network, *options.weights)
     people, limits = everybody(views), Limits.of(options)
     predictions = run_network(network, people)
     calibration, contract = _describe(options, people, predictions)
@@ -113,15 +116,6 @@ def export(options: argparse.Namespace) -> None:
         for precision, other in zip(options.variants, others, strict=True):
             review.admit(to_int8(path, options) if precision == "int8" else to_half(path), other, reference)
     _warn_of_strangers(options.out, contract)
-
-
-def _network(options: argparse.Namespace) -> PoseNetwork:
-    network = PoseNetwork(options.depth)
-    try:
-        load_weights(network, *options.weights)
-    except ValueError as error:
-        raise GateError(str(error)) from error
-    return network
 
 
 def _describe(

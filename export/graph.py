@@ -47,9 +47,9 @@ class ExportGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """RGB crops uint8 [N, 224, 224, 3] to `GRAPH_OUTPUTS`."""
-        inference = self._network[0].infer(normalise(images))
-        confidence = (features(inference) * self.coefficients).sum(-1).sigmoid()  # `Calibration.confidence`
-        return inference.coordinates, inference.covariance, confidence, inference.heatmaps, inference.maps
+        outputs = self._network[0].infer(normalise(images))
+        confidence = (features(outputs) * self.coefficients).sum(-1).sigmoid()  # `Calibration.confidence`
+        return outputs.coordinates, outputs.covariance, confidence, outputs.heatmaps, outputs.maps
 
 
 def trace(graph: nn.Module, size_px: int, outputs: Sequence[str]) -> onnx.ModelProto:

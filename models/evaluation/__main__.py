@@ -15,16 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from models.data.mpii import read_annotated_people, read_predictions, read_truths
-from models.data.pack import DEVELOPMENT, Example, read_people
+from models.data.pack import DEVELOPMENT, Example, PackError, read_people
 from models.data.views import close_ups, placed_in_scenes
 from models.evaluation.measures import accuracies, compare
 from models.evaluation.pck import Accuracy, Difference, pckh, table
 from models.evaluation.predictors import is_address, predictor
+from models.networks.checkpoint import WeightsError
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     options = _parse_options(arguments)
+    try:
+        _evaluate(options)
+    except (PackError, WeightsError) as error:
+        raise SystemExit(str(error)) from error
+
+
+def _evaluate(options: argparse.Namespace) -> None:
     if options.truths:
         truths, joints = read_truths(options.truths), read_predictions(Path(options.model))
         measured = {Path(options.model).name: pckh(joints, truths.joints, truths.labelled, truths.head_sizes)}

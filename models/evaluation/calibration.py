@@ -29,6 +29,9 @@ _PULL: Final = 1.0
 # A heatmap that is one bright cell has no variance and leaves nothing beside its main mode; far below any real one.
 FLOOR: Final = 1e-4
 
+# A map of zeros has no mode; below any mass or peak that a softmax gives.
+_LEAST: Final = 1e-12
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -57,14 +60,14 @@ class Calibration:
         return cls(np.array([metadata["coefficients"][name] for name in JOINTS]))
 
 
-def features(inference: Outputs) -> Tensor:
+def features(outputs: Outputs) -> Tensor:
     """`FEATURES` [N, joints, 4] of what `PoseNetwork.infer` says; traced into the exported graph."""
-    heatmaps, share = inference.heatmaps, inference.mode_mass
+    heatmaps, mass = outputs.heatmaps, outputs.mode_mass
     rows, columns = heatmaps.shape[-2:]
-    variance = inference.covariance[..., 0] * (columns / 2) ** 2 + inference.covariance[..., 2] * (rows / 2) ** 2
-    logit = share.log() - (1 - share + FLOOR).log()
-    peak = heatmaps.flatten(-2).amax(-1) * share
-    return torch.stack([torch.ones_like(peak), logit, (variance + FLOOR).log(), peak.log()], -1)
+    variance = outputs.covariance[..., 0] * (columns / 2) ** 2 + outputs.covariance[..., 2] * (rows / 2) ** 2
+    logit = mass.clamp(min=_LEAST).log() - (1 - mass + FLOOR).log()
+    peak = heatmaps.flatten(-2).amax(-1) * mass
+    return torch.stack([torch.ones_like(peak), logit, (variance + FLOOR).log(), peak.clamp(min=_LEAST).log()], -1)
 
 
 def fit(features: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Calibration:
@@ -111,7 +114,7 @@ def fifths(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> tuple[
 
 
 def expected_calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_], bins: int = 10) -> float:
-    """Mean distance between confidence and share of right joints over equally wide bins, weighted by their joints."""
+    """Mean distance between confidence and fraction of right joints over equal bins, weighted by their joints."""
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     error = 0.0
     for bin_ in range(bins):

@@ -70,10 +70,10 @@ def run_network(network: PoseNetwork, people: Sequence[Example]) -> Predictions:
     coordinates, covariances, inputs = [], [], []
     with torch.inference_mode():
         for crops in _batches(people):
-            inference: Outputs = network.infer(normalise(torch.from_numpy(crops)))
-            coordinates.append(inference.coordinates.numpy())
-            covariances.append(inference.covariance.numpy())
-            inputs.append(features(inference).double().numpy())
+            outputs: Outputs = network.infer(normalise(torch.from_numpy(crops)))
+            coordinates.append(outputs.coordinates.numpy())
+            covariances.append(outputs.covariance.numpy())
+            inputs.append(features(outputs).double().numpy())
     joints = _in_pictures(people, np.concatenate(coordinates))
     return Predictions(joints, np.concatenate(covariances), None, np.concatenate(inputs))
 

@@ -14,12 +14,18 @@ from models.networks.pose import Outputs
 from models.spec.skeleton import MIRROR
 
 
-def test_features_are_constant_share_spread_and_peak() -> None:
-    share, heatmaps = torch.full((1, 16), 0.75), torch.full((1, 16, 28, 14), 1 / 392)
+def test_features_are_constant_mass_spread_and_peak() -> None:
+    mass, heatmaps = torch.full((1, 16), 0.75), torch.full((1, 16, 28, 14), 1 / 392)
     covariance = torch.tensor([(2 / 14) ** 2, 0.0, (2 / 28) ** 2]).expand(1, 16, 3)
     expected = [1, np.log(3), np.log(2), np.log(0.75 / 392)]
-    inference = Outputs(torch.zeros(1, 16, 2), covariance, heatmaps, share, heatmaps)
-    assert features(inference)[0, 0].numpy() == pytest.approx(expected, abs=1e-3)
+    outputs = Outputs(torch.zeros(1, 16, 2), covariance, heatmaps, mass, heatmaps)
+    assert features(outputs)[0, 0].numpy() == pytest.approx(expected, abs=1e-3)
+
+
+def test_features_of_a_map_of_zeros_are_finite() -> None:
+    zeros = torch.zeros(1, 16, 28, 28)
+    outputs = Outputs(torch.zeros(1, 16, 2), torch.zeros(1, 16, 3), zeros, torch.zeros(1, 16), zeros)
+    assert features(outputs).isfinite().all()
 
 
 def test_fit_finds_the_probabilities_that_made_the_data() -> None:

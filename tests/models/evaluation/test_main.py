@@ -98,6 +98,11 @@ def test_a_data_set_that_the_pack_lacks_is_refused(pack: Path) -> None:
         main(["model.onnx", "--data", str(pack), "--source", "nosuch"])
 
 
+def test_a_pack_that_is_not_there_ends_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"dev\.tar cannot be read"):
+        main(["model.onnx", "--data", str(tmp_path)])
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
