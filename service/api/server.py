@@ -80,6 +80,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._runtime = runtime
         self._delay_seconds = 0.0
+        self._has_stopped = False
         self._connections = Connections(limits or Limits.of(runtime.settings))
         self.server_state = self._connections
         runtime.has_room = self._connections.has_room
@@ -112,9 +113,10 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; at SIGTERM, which an orchestrator sends, not before its balancer has had time to notice.
 
-        Ctrl-C ends a start at once: nothing else interrupts the warm-up.
+        Ctrl-C ends a start at once, since nothing else interrupts the warm-up, and so does a second one a stop.
         """
-        if sig == signal.SIGINT and not self.started:
+        is_second = self.should_exit and not self._has_stopped  # then uvicorn raises the first one again
+        if sig == signal.SIGINT and (is_second or not self.started):
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
             os._exit(128 + sig)  # the first process of a container outlives a signal that it does not handle
@@ -134,6 +136,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         refusal.cancel()
         self._checks.cancel()
+        self._has_stopped = True
 
     async def _wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()

@@ -36,7 +36,8 @@ def _check_chunks(data: bytes) -> None:
     for kind, start, stop in png_chunks(data):
         _check_end("PNG", data, stop)
         if zlib.crc32(view[start + 4 : stop - 4]) != int.from_bytes(view[stop - 4 : stop]):
-            raise Malformed(f"the PNG photo is damaged: its chunk {kind!r} at byte {start:,} has a wrong checksum")
+            name = kind.decode("latin-1")
+            raise Malformed(f"the PNG photo is damaged: its chunk {name!r} at byte {start:,} has a wrong checksum")
 
 
 def _check_end(name: str, data: bytes, stop: int) -> None:

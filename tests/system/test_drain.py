@@ -107,6 +107,18 @@ def test_who_stops_it_by_hand_need_not_wait_for_a_balancer(serve: Callable[..., 
     assert running.process.wait(60) == 0
 
 
+def test_a_second_ctrl_c_ends_a_stop_at_once(serve: Callable[..., Server], astronaut: bytes) -> None:
+    running = serve()
+    head = f"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: {len(astronaut)}\r\n\r\n".encode()
+    with socket.create_connection(running.address, timeout=20) as busy:
+        busy.sendall(head)  # and no body, so that the stop has something to wait for
+        wait_until(lambda: running.metric("pose_in_flight_requests") == 1)
+        running.process.send_signal(signal.SIGINT)
+        wait_until(lambda: "Shutting down" in running.log.read_text())
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(60) == -signal.SIGINT
+
+
 def test_the_whole_drain_is_shorter_than_the_patience_of_kubernetes() -> None:
     settings = Settings()
     assert settings.drain_delay_seconds + settings.drain_seconds + server._REFUSAL_SECONDS < 30

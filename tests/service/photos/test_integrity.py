@@ -34,7 +34,7 @@ def test_every_checksum_of_a_png_is_looked_at(encode: Encode) -> None:
     png = png[:-12] + note + png[-12:]
     check_whole("PNG", png)
     for place in (20, 60, len(png) // 2, len(png) - 12 - 10, len(png) - 1):
-        with pytest.raises(Malformed, match=r"the PNG photo is damaged: its chunk b'\w{4}' at byte [\d,]+ has a wrong"):
+        with pytest.raises(Malformed, match=r"the PNG photo is damaged: its chunk '\w{4}' at byte [\d,]+ has a wrong"):
             check_whole("PNG", png[:place] + bytes([png[place] ^ 16]) + png[place + 1 :])
 
 
