@@ -28,7 +28,10 @@ _PIXELS: Final = (1e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7, 5e7)
 
 _RECENT_RUNS: Final = 1000
 
-STAGES: Final = ("receive", "decode", "crop", "queue", "inference", "encode")
+PHOTO_STAGES: Final = ("decode", "crop", "queue", "inference")
+"""Stages of a photo's trip, in order."""
+
+STAGES: Final = ("receive", *PHOTO_STAGES, "encode")
 """Stages of a request, in order: the values of the label `stage`."""
 
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from models.spec.crop import Box, Crop
 from models.spec.skeleton import Skeleton
 from service.inference.engine import Outputs
+from service.metrics import PHOTO_STAGES
 
-STAGES: Final = ("decode", "crop", "queue", "inference", "total")
+TIMING: Final = (*PHOTO_STAGES, "total")
 """What the timing of an answer holds, in order."""
 
 
@@ -61,7 +62,7 @@ class Poses:
         height: Likewise.
         skeleton: What the joints are called, and how they hang together.
         people: In the order of the boxes.
-        timing: Seconds by `STAGES`.
+        timing: Seconds by `TIMING`.
     """
 
     width: int

@@ -12,12 +12,13 @@ from service.errors import BadOption
 from service.inference.engine import Outputs
 from service.inference.schedule import Lane, Served
 from service.inference.workers import Workers
+from service.metrics import PHOTO_STAGES
 from service.photos.crops import KeptPhotos, PhotoSource
 from service.photos.decoders import RECUT, Decoders
 from service.photos.decoding import predict_cost
 from service.poses.flip import average, with_mirrored
 from service.poses.options import Options
-from service.poses.people import STAGES, Person, Poses
+from service.poses.people import TIMING, Person, Poses
 from service.poses.refine import (
     REFINEMENTS,
     Refinement,
@@ -63,7 +64,7 @@ class Trip:
 
     def __init__(self, stations: Stations, data: bytes, options: Options, deadline: float) -> None:
         self._stations, self._data, self._options, self._deadline = stations, data, options, deadline
-        self._timing = dict.fromkeys(STAGES, 0.0)
+        self._timing = dict.fromkeys(TIMING, 0.0)
         self._passes_left = options.passes
         self._cost = predict_cost(data, stations.max_pixels)
         self._source: PhotoSource | None = None
@@ -159,7 +160,7 @@ class Trip:
         finally:
             answer.cancel()  # does nothing to an answer that is there
         seconds = (*decoded, served.queue_seconds, served.inference_seconds)
-        for stage, spent in zip(STAGES, seconds, strict=False):
+        for stage, spent in zip(PHOTO_STAGES, seconds, strict=True):
             self._timing[stage] += spent
         outputs = average(served.outputs, stations.spec.skeleton) if self._options.flip else served.outputs
         count = len(outputs["coordinates"])

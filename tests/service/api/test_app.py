@@ -16,7 +16,7 @@ from service.api.upload import UploadBudget
 from service.photos.crops import KeptPhotos, PhotoSource
 from service.poses import options
 from service.poses.admission import Admission
-from service.poses.people import STAGES
+from service.poses.people import TIMING
 from service.settings import Settings
 from tests.support.client import Client, serving
 from tests.support.standin import StandIn, compute, wait_until
@@ -46,7 +46,7 @@ def test_the_answer_is_what_the_design_says(client: Client, astronaut: bytes) ->
     assert first["crop"] == {"x": -102.5, "y": -52.5, "side": 625}
     assert [joint["name"] for joint in first["joints"]][0::15] == ["right_ankle", "left_wrist"]
     assert set(first["joints"][0]) == {"name", "x", "y", "confidence", "std"}
-    assert list(document["timing"]) == list(STAGES)
+    assert list(document["timing"]) == list(TIMING)
 
 
 def test_heatmaps_are_little_endian_float16_in_c_order(client: Client, astronaut: bytes) -> None:

@@ -6,7 +6,7 @@ from models.spec.crop import Box, Crop
 from models.spec.skeleton import MPII
 from service.formats.native import PoseAnswer, answer
 from service.inference.engine import EngineInfo
-from service.poses.people import STAGES, Person, Poses
+from service.poses.people import TIMING, Person, Poses
 from tests.support.contracts import make_spec
 from tests.support.standin import compute
 
@@ -22,7 +22,7 @@ def test_an_answer_is_the_document_that_is_promised(boxes: tuple[Box, ...], name
         Person.of(box, Crop.around(box), {name: outputs[name][index] for name in names}, whole_image=not boxes)
         for index, box in enumerate(boxes or (Box(0, 0, 512, 512),))
     )
-    found = answer(Poses(512, 512, MPII, people, dict.fromkeys(STAGES, 0.25)), INFO)
+    found = answer(Poses(512, 512, MPII, people, dict.fromkeys(TIMING, 0.25)), INFO)
     document = PoseAnswer.model_validate(found, strict=True)
     assert document.model_dump(exclude_none=True) == found
     assert [("heatmaps" in person) for person in found["people"]] == [("heatmaps" in names)] * len(people)
@@ -31,5 +31,5 @@ def test_an_answer_is_the_document_that_is_promised(boxes: tuple[Box, ...], name
 def test_an_angle_that_rounds_to_the_other_end_of_its_axis_is_shown_as_this_one() -> None:
     std = np.tile([2.0, 1.0, -89.999994], (16, 1))
     person = Person(Box(0, 0, 9, 9), False, Crop(0, 0, 9), np.zeros((16, 2)), np.zeros(16, np.float32), std, None)
-    found = answer(Poses(9, 9, MPII, (person,), dict.fromkeys(STAGES, 0.0)), INFO)
+    found = answer(Poses(9, 9, MPII, (person,), dict.fromkeys(TIMING, 0.0)), INFO)
     assert found["people"][0]["joints"][0]["std"] == {"major": 2.0, "minor": 1.0, "angle": 90.0}
