@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import problems
-from service.api.lifecycle import Runtime
+from service.api.lifecycle import Lifecycle
 from service.api.linger import LingerMiddleware
 from service.api.middleware import RequestMiddleware
 from service.api.openapi import document
@@ -32,15 +32,15 @@ def create_app(settings: Settings | None = None, engine_factory: EngineFactory =
         engine_factory: Makes the engine from the settings.
     """
     settings = settings or Settings.load()
-    runtime = Runtime(settings)
+    lifecycle = Lifecycle(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            await runtime.start(engine_factory(settings))
+            await lifecycle.start(engine_factory(settings))
             yield
         finally:
-            await runtime.stop()
+            await lifecycle.stop()
 
     app = FastAPI(
         title="dsnt-pose",
@@ -53,21 +53,21 @@ def create_app(settings: Settings | None = None, engine_factory: EngineFactory =
         license_info={"name": "Apache-2.0"},
     )
     app.root_path = settings.root_path  # a proxy may strip it from a request's path or not
-    app.state.runtime = runtime
-    app.add_middleware(RequestMiddleware, runtime=runtime)
+    app.state.lifecycle = lifecycle
+    app.add_middleware(RequestMiddleware, lifecycle=lifecycle)
     app.add_middleware(LingerMiddleware, most_bytes=settings.max_body_bytes)
     for routes in (pose, health, metrics, report, docs):
         app.include_router(routes.router)
-    _answer_with_problems(app, runtime)
+    _answer_with_problems(app, lifecycle)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way of extending it
     return app
 
 
-def _answer_with_problems(app: FastAPI, runtime: Runtime) -> None:
+def _answer_with_problems(app: FastAPI, lifecycle: Lifecycle) -> None:
     async def refuse(request: Request, error: Exception) -> Response:
         translated = problems.translate(error, request.method, request.url.path)
         request.state.reason = translated.reason  # for the access log
-        runtime.metrics.rejected.labels(translated.reason).inc()
+        lifecycle.metrics.rejected.labels(translated.reason).inc()
         return problems.describe(translated, request.state.request_id)
 
     for kind in (ServiceError, HTTPException, RequestValidationError):

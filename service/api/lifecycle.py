@@ -30,7 +30,7 @@ _ENOUGH_LIVE_RUNS = 20
 _UPLOADS_FRACTION = 0.2  # of the memory that the process may use
 
 
-class Runtime:
+class Lifecycle:
     """Everything that lives as long as the service.
 
     Attributes:

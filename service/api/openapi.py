@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.api.problems import MEDIA_TYPE, Problem
+from service.api.problems import MEDIA_TYPE, REFERENCE, Problem
 from service.poses.options import Options
 
 REQUEST_ID: Final = {
@@ -16,7 +16,6 @@ REQUEST_ID: Final = {
     }
 }
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
-_PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _FILE: Final = {"type": "string", "format": "binary"}
 _BASE64: Final = {
     "type": "string",
@@ -82,7 +81,7 @@ def refusals(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, Any]]
     return {
         status: {
             "description": description,
-            "content": {MEDIA_TYPE: {"schema": _PROBLEM}},
+            "content": {MEDIA_TYPE: {"schema": REFERENCE}},
             "headers": {**REQUEST_ID, **(_RETRY_AFTER if status == 429 else {})},
         }
         for status, description in descriptions.items()

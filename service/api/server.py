@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from service.api.connections import Connection, Connections, Limits
-from service.api.lifecycle import Runtime
+from service.api.lifecycle import Lifecycle
 from service.errors import StartupError
 
 _log = logging.getLogger(__name__)
@@ -61,11 +61,11 @@ class Server(uvicorn.Server):
 
     Args:
         app: The application.
-        runtime: Its life; it stops being ready when the server starts to drain.
+        lifecycle: Its life; it stops being ready when the server starts to drain.
         limits: What clients may take; those of this process if left out.
     """
 
-    def __init__(self, app: ASGIApp, runtime: Runtime, limits: Limits | None = None) -> None:
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, limits: Limits | None = None) -> None:
         config = uvicorn.Config(
             app,
             lifespan="on",
@@ -75,15 +75,15 @@ class Server(uvicorn.Server):
             # httptools loses the body of a request that offers HTTP/2, as Java's do, and takes headers of any size.
             http=Connection,
             ws="none",
-            timeout_keep_alive=runtime.settings.keep_alive_seconds,
+            timeout_keep_alive=lifecycle.settings.keep_alive_seconds,
         )
         super().__init__(config)
-        self._runtime = runtime
+        self._lifecycle = lifecycle
         self._delay_seconds = 0.0
         self._has_stopped = False
-        self._connections = Connections(limits or Limits.of(runtime.settings))
+        self._connections = Connections(limits or Limits.of(lifecycle.settings))
         self.server_state = self._connections
-        runtime.has_room = self._connections.has_room
+        lifecycle.has_room = self._connections.has_room
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then listen.
@@ -121,18 +121,18 @@ class Server(uvicorn.Server):
             signal.raise_signal(sig)
             os._exit(128 + sig)  # the first process of a container outlives a signal that it does not handle
         if self.started and sig == signal.SIGTERM:
-            self._delay_seconds = self._runtime.settings.drain_delay_seconds
+            self._delay_seconds = self._lifecycle.settings.drain_delay_seconds
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop being ready, accept connections until the delay is over, then answer what has arrived."""
-        self._runtime.drain(self._delay_seconds)
+        self._lifecycle.drain(self._delay_seconds)
         self._connections.announce_close()
-        refusal = asyncio.create_task(self._runtime.refuse_the_rest())
+        refusal = asyncio.create_task(self._lifecycle.refuse_the_rest())
         await self._wait(self._delay_seconds, lambda: False)
         await self._stop_listening(sockets or [])
         await self._wait(_LINGER_SECONDS, lambda: not self._connections.waiting)
-        self.config.timeout_graceful_shutdown = math.ceil(self._runtime.drain_seconds_left) + _REFUSAL_SECONDS
+        self.config.timeout_graceful_shutdown = math.ceil(self._lifecycle.drain_seconds_left) + _REFUSAL_SECONDS
         await super().shutdown(sockets)
         refusal.cancel()
         self._checks.cancel()

@@ -6,7 +6,7 @@ import signal
 
 from service.api import logs
 from service.api.app import create_app
-from service.api.lifecycle import Runtime
+from service.api.lifecycle import Lifecycle
 from service.api.server import Server, listen
 from service.cli.flags import SERVER_SETTINGS, add_settings, read_settings
 from service.errors import StartupError
@@ -34,8 +34,8 @@ def run(chosen: argparse.Namespace) -> int:
     listener = listen(settings.host, settings.port)
     engine = OnnxEngine(settings)
     app = create_app(settings, lambda _: engine)
-    runtime: Runtime = app.state.runtime
-    server = Server(app, runtime)
+    lifecycle: Lifecycle = app.state.lifecycle
+    server = Server(app, lifecycle)
     # Before uvicorn listens to signals, and when it raises them again after its drain: a service that was asked to stop
     # and did has not failed.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -43,10 +43,10 @@ def run(chosen: argparse.Namespace) -> int:
     try:
         with listener:
             server.run(sockets=[listener])
-    except SystemExit:  # uvicorn's, when the runtime does not start
-        if runtime.start_error is None:
+    except SystemExit:  # uvicorn's, when the application does not start
+        if lifecycle.start_error is None:
             raise
-    if error := runtime.start_error:
+    if error := lifecycle.start_error:
         reason = error.__cause__ or error
         raise StartupError(f"the service cannot start: {str(reason) or type(reason).__name__}") from error
     return 0

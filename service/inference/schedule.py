@@ -155,8 +155,8 @@ class Schedule:
         return sum(request.left for request in self._waiting)
 
     def add(self, request: Request) -> None:
-        """Let a request wait; its turn is that of those who are being served."""
-        request.turn = self._turn
+        """Let a request wait; its turn comes after that of those who are being served."""
+        request.turn = self._turn + 1
         self._waiting.add(request)
 
     def discard(self, request: Request) -> bool:

@@ -26,7 +26,7 @@ class Client:
         return self.request("POST", path, **options)
 
     def metric(self, name: str, **labels: str) -> float:
-        return self.app.state.runtime.metrics.registry.get_sample_value(name, labels) or 0.0
+        return self.app.state.lifecycle.metrics.registry.get_sample_value(name, labels) or 0.0
 
     async def _hang_up(self, photo: bytes) -> list[dict[str, Any]]:
         """Post a photo and hang up at once, as a server tells an application of it."""

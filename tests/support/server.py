@@ -45,7 +45,7 @@ def running(server: Server) -> Iterator[Serving]:
 
     try:
         wait_until(lambda: server.started or not thread.is_alive())
-        value = server._runtime.metrics.registry.get_sample_value
+        value = server._lifecycle.metrics.registry.get_sample_value
         yield Serving(address, lambda name: value(name) or 0.0, server._connections, stop)
     finally:
         stop()

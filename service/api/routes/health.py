@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from service.api.lifecycle import Runtime
+from service.api.lifecycle import Lifecycle
 from service.api.openapi import refusals
 from service.errors import NotReady
 
@@ -14,8 +14,8 @@ router = APIRouter(prefix="/healthz", tags=["health"])
 @router.get("/live", summary="Is the process worth keeping?", responses=refusals({503: "Restart it."}))
 async def live(request: Request) -> Response:
     """200 while the engine works; 503 when a thread of it has died or hangs, or the network fails on every photo."""
-    runtime: Runtime = request.app.state.runtime
-    if not runtime.is_alive:
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    if not lifecycle.is_alive:
         raise NotReady(
             "a thread of the engine's has died or hangs, or the network fails on every photo; restart the service"
         )
@@ -29,7 +29,7 @@ async def ready(request: Request) -> Response:
 
     `dsnt-pose serve` does not listen before, so nobody sees the first.
     """
-    runtime: Runtime = request.app.state.runtime
-    if not runtime.is_ready:
-        raise NotReady("the service is " + ("stopping" if runtime.is_draining else "not ready to estimate poses"))
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    if not lifecycle.is_ready:
+        raise NotReady("the service is " + ("stopping" if lifecycle.is_draining else "not ready to estimate poses"))
     return JSONResponse({"status": "ready"})

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.api.lifecycle import Runtime
+from service.api.lifecycle import Lifecycle
 
 router = APIRouter(tags=["metrics"])
 
@@ -12,5 +12,5 @@ router = APIRouter(tags=["metrics"])
 @router.get("/metrics", summary="Metrics in Prometheus' text format", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Request, stage and model metrics, and the process' own."""
-    runtime: Runtime = request.app.state.runtime
-    return Response(runtime.metrics.expose(), media_type=runtime.metrics.content_type)
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    return Response(lifecycle.metrics.expose(), media_type=lifecycle.metrics.content_type)

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from service.api.lifecycle import Runtime
+from service.api.lifecycle import Lifecycle
 from service.api.openapi import REQUEST_ID, query_parameters, refusals, request_body
 from service.api.payload import check_encoding, copies, parse_body
 from service.api.upload import read_body, while_connected
@@ -61,25 +61,25 @@ async def pose(request: Request) -> Response:
     Options have the same names and rules in the query, in a form and in JSON; each may be given once (of a key that
     JSON has twice, the last counts).
     """
-    runtime: Runtime = request.app.state.runtime
-    estimator = runtime.estimator
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    estimator = lifecycle.estimator
     if estimator is None:
         raise NotReady("the service is still starting")
     estimator.admission.check()  # of a photo that nobody could answer, nothing is read
-    with runtime.uploads.hold() as take:
-        photo, options = await _read(request, runtime, take)
+    with lifecycle.uploads.hold() as take:
+        photo, options = await _read(request, lifecycle, take)
         poses = await while_connected(request.receive, estimator.estimate(photo, options))
-    response, size = _encode(poses, estimator.estimator.info, runtime.metrics), len(photo)
+    response, size = _encode(poses, estimator.estimator.info, lifecycle.metrics), len(photo)
 
     async def record() -> None:  # async, since starlette gives plain functions a thread
-        _record(size, poses, runtime.metrics)
+        _record(size, poses, lifecycle.metrics)
 
     response.background = BackgroundTask(record)  # runs when the answer is on its way
     return response
 
 
-async def _read(request: Request, runtime: Runtime, take: Callable[[int], None]) -> tuple[bytes, Options]:
-    settings = runtime.settings
+async def _read(request: Request, lifecycle: Lifecycle, take: Callable[[int], None]) -> tuple[bytes, Options]:
+    settings = lifecycle.settings
     start = time.perf_counter()
     length, kind = request.headers.get("content-length"), request.headers.get("content-type", "")
     check_encoding(request.headers.getlist("content-encoding"))
@@ -88,7 +88,7 @@ async def _read(request: Request, runtime: Runtime, take: Callable[[int], None])
     data = await read_body(request.receive, length, *limits, lambda count: take(held * count))
     body = await parse_body(data, kind)
     options = parse_options((*request.query_params.multi_items(), *body.options), settings.max_boxes)
-    runtime.metrics.observe_stage("receive", time.perf_counter() - start)
+    lifecycle.metrics.observe_stage("receive", time.perf_counter() - start)
     return body.photo, options
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.api.lifecycle import Runtime
+from service.api.lifecycle import Lifecycle
 from service.api.negotiation import negotiate
 from service.api.openapi import refusals
 from service.errors import NotAcceptable
@@ -39,10 +39,10 @@ _REFUSALS: Final = {406: "No format that the client accepts.", 503: "Still start
 )
 async def report(request: Request) -> Response:
     """Accuracy, time and memory: the paper's seven methods as printed, and this deployment from its live traffic."""
-    runtime: Runtime = request.app.state.runtime
+    lifecycle: Lifecycle = request.app.state.lifecycle
     accept = ",".join(request.headers.getlist("accept"))
     media_type = negotiate(accept, tuple(_FORMATS))
     if media_type is None:
         raise NotAcceptable(f"the report comes as {', '.join(_FORMATS)}, not as {accept[:200]}")
     headers = {"Vary": "Accept", "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
-    return Response(_FORMATS[media_type](runtime.report()), headers=headers, media_type=media_type)
+    return Response(_FORMATS[media_type](lifecycle.report()), headers=headers, media_type=media_type)

@@ -125,7 +125,7 @@ def test_an_unexpected_error_is_a_500_that_tells_nothing(
     async def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(client.app.state.runtime.estimator, "estimate", fail)
+    monkeypatch.setattr(client.app.state.lifecycle.estimator, "estimate", fail)
     assert "secret" not in refusal(client.post(content=astronaut), 500, "internal")
     assert client.metric("pose_requests_total", route="/pose", code="500") == 1
 
@@ -155,7 +155,7 @@ def test_a_client_that_hangs_up_is_counted_and_dropped(client: Client, engine: S
     before = len(engine.batches)
     client.hang_up(astronaut)
     assert client.metric("pose_rejected_total", reason="client_gone") == 1
-    assert client.app.state.runtime.estimator.admission.admitted_images == 0
+    assert client.app.state.lifecycle.estimator.admission.admitted_images == 0
     engine.gate.set()
     assert client.post(content=astronaut, params={"refine": "false"}).status_code == 200
     assert len(engine.batches) <= before + 2
@@ -167,14 +167,14 @@ def test_probes_follow_the_engines_thread(client: Client, engine: StandIn, astro
     assert client.metric("pose_ready") == 1
     engine.fails_on = lambda _: SystemExit("killed")
     assert "has stopped" in refusal(client.post(content=astronaut), 503, "not_ready")
-    wait_until(lambda: not client.app.state.runtime.is_alive)
+    wait_until(lambda: not client.app.state.lifecycle.is_alive)
     refusal(client.get("/healthz/live"), 503, "not_ready")
     refusal(client.get("/healthz/ready"), 503, "not_ready")
     assert client.metric("pose_ready") == 0
 
 
 def test_draining_is_not_ready_but_still_answers(client: Client, astronaut: bytes) -> None:
-    client.app.state.runtime.drain()
+    client.app.state.lifecycle.drain()
     assert "stopping" in refusal(client.get("/healthz/ready"), 503, "not_ready")
     assert client.get("/healthz/live").status_code == 200
     assert client.post(content=astronaut).status_code == 200
@@ -182,7 +182,7 @@ def test_draining_is_not_ready_but_still_answers(client: Client, astronaut: byte
 
 def test_more_than_can_be_answered_in_time_is_refused_with_retry_after(engine: StandIn, astronaut: bytes) -> None:
     with serving(create_app(Settings(deadline_seconds=20), lambda _: engine)) as client:
-        door = client.app.state.runtime.estimator.admission
+        door = client.app.state.lifecycle.estimator.admission
         with door.admit(int(door.limit_images) - 1):
             answer = client.post(content=astronaut)
         assert "the limit is 20 s" in refusal(answer, 429, "overloaded")
@@ -191,7 +191,7 @@ def test_more_than_can_be_answered_in_time_is_refused_with_retry_after(engine: S
 
 
 def test_more_than_could_ever_be_answered_in_time_is_the_clients_fault(client: Client, astronaut: bytes) -> None:
-    client.app.state.runtime.estimator.admission = Admission(lambda: 1.0, deadline_seconds=3)
+    client.app.state.lifecycle.estimator.admission = Admission(lambda: 1.0, deadline_seconds=3)
     answer = client.post("/pose?boxes=0,0,512,512;0,0,256,256&flip=true", content=astronaut)
     assert "up to 4 images of the network, and 3 are the most" in refusal(answer, 422, "bad_option")
     assert "retry-after" not in answer.headers
@@ -201,7 +201,7 @@ def test_more_than_could_ever_be_answered_in_time_is_the_clients_fault(client: C
 def test_more_bytes_than_the_memory_holds_are_refused_while_others_are_under_way(
     client: Client, engine: StandIn, astronaut: bytes
 ) -> None:
-    client.app.state.runtime.uploads = UploadBudget(1.5 * len(astronaut))
+    client.app.state.lifecycle.uploads = UploadBudget(1.5 * len(astronaut))
     engine.batches.clear()
     engine.gate.clear()
     with ThreadPoolExecutor() as pool:
@@ -218,7 +218,7 @@ def test_what_is_parsed_counts_with_the_photo_that_is_found_in_it(
     client: Client, engine: StandIn, astronaut: bytes
 ) -> None:
     body = json.dumps({"image": base64.b64encode(astronaut).decode()}).encode()
-    client.app.state.runtime.uploads = UploadBudget(2.5 * len(body))
+    client.app.state.lifecycle.uploads = UploadBudget(2.5 * len(body))
     engine.batches.clear()
     engine.gate.clear()
     with ThreadPoolExecutor() as pool:

@@ -39,7 +39,7 @@ def serve(engine: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch) 
 
     def serve(limits: Limits, **chosen: object) -> AbstractContextManager[Serving]:
         app = create_app(settings.model_copy(update=chosen), lambda _: engine)
-        return running(Server(app, app.state.runtime, limits))
+        return running(Server(app, app.state.lifecycle, limits))
 
     return serve
 

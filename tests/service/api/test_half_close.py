@@ -127,7 +127,7 @@ def test_a_photo_is_answered_after_a_half_close_and_dropped_after_a_hang_up(
         with socket.create_connection(address, timeout=20) as gone:
             gone.sendall(post)
             wait_until(lambda: len(engine.batches) == 1)
-        count = app.state.runtime.metrics.registry.get_sample_value
+        count = app.state.lifecycle.metrics.registry.get_sample_value
         wait_until(lambda: count("pose_rejected_total", {"reason": "client_gone"}) == 1)
         with socket.create_connection(address, timeout=20) as connection:
             connection.sendall(post)

@@ -35,7 +35,7 @@ def test_a_request_on_its_way_on_a_kept_connection_is_answered(
 ) -> None:
     monkeypatch.setattr(server, "_LINGER_SECONDS", 1000)
     app = create_app(settings, lambda _: engine)
-    with running(Server(app, app.state.runtime, LIMITS)) as serving, serving.connect(PROBE) as kept:
+    with running(Server(app, app.state.lifecycle, LIMITS)) as serving, serving.connect(PROBE) as kept:
         assert b"connection: close" not in kept.recv(65536)
         serving.stop()
         wait_until(lambda: not accepts(serving.address))
@@ -54,7 +54,7 @@ def test_a_connection_that_was_not_accepted_yet_is_answered(settings: Settings, 
             await super()._stop_listening(sockets)
 
     app = create_app(settings, lambda _: engine)
-    with running(Interrupted(app, app.state.runtime, LIMITS)) as serving:
+    with running(Interrupted(app, app.state.lifecycle, LIMITS)) as serving:
         serving.stop()
         wait_until(lambda: bool(late))
         with late[0] as connection:
@@ -71,7 +71,7 @@ def test_an_address_that_is_bound_is_taken_before_anyone_listens() -> None:
 def test_an_address_where_somebody_listens_is_taken(settings: Settings, engine: StandIn) -> None:
     app = create_app(settings, lambda _: engine)
     with (
-        running(Server(app, app.state.runtime, LIMITS)) as serving,
+        running(Server(app, app.state.lifecycle, LIMITS)) as serving,
         pytest.raises(StartupError, match="Address already in use"),
     ):
         listen(*serving.address)
@@ -80,7 +80,7 @@ def test_an_address_where_somebody_listens_is_taken(settings: Settings, engine: 
 def test_an_address_whose_last_connections_fade_is_free(settings: Settings, engine: StandIn) -> None:
     """As after a restart: the connections that the service closed first stay for a minute."""
     app = create_app(settings, lambda _: engine)
-    with running(Server(app, app.state.runtime, LIMITS)) as serving, serving.connect(PROBE) as kept:
+    with running(Server(app, app.state.lifecycle, LIMITS)) as serving, serving.connect(PROBE) as kept:
         assert kept.recv(65536)
         serving.stop()
         assert kept.recv(65536) == b""

@@ -9,7 +9,7 @@ import pytest
 
 from models.spec.contract import StatedAccuracy
 from models.spec.paper import COLUMNS, TABLE_4
-from service.api.lifecycle import Runtime
+from service.api.lifecycle import Lifecycle
 from service.errors import NotReady
 from service.report.formats import as_html, as_json, as_text, table
 from service.report.table4 import Report, build_report, summarise, time_engine, time_runs
@@ -187,7 +187,7 @@ def test_figures_are_live_once_there_is_traffic(client: Client, astronaut: bytes
     for sent in range(1, 22):
         assert client.post("/pose?boxes=0,0,512,512", content=astronaut).status_code == 200
         assert timing()["source"] == ("start" if sent < 20 else "live traffic")
-    live = client.app.state.runtime.metrics.recent_single_image_seconds()
+    live = client.app.state.lifecycle.metrics.recent_single_image_seconds()
     assert timing()["runs"] == len(live) == client.metric("pose_single_image_inference_seconds_count") == 21
     assert timing()["mean_ms"] == pytest.approx(statistics.fmean(live) * 1000, abs=1e-3)
     assert "21 runs: the last single-image batches of live traffic" in " ".join(get(client, "text/plain").text.split())
@@ -195,9 +195,9 @@ def test_figures_are_live_once_there_is_traffic(client: Client, astronaut: bytes
 
 def test_batches_of_several_images_are_not_in_the_report(client: Client, astronaut: bytes) -> None:
     client.post("/pose?boxes=0,0,512,512&flip=true", content=astronaut)
-    assert client.app.state.runtime.metrics.recent_single_image_seconds() == []
+    assert client.app.state.lifecycle.metrics.recent_single_image_seconds() == []
 
 
 def test_before_the_engine_is_warm_there_is_no_report(settings: Settings) -> None:
     with pytest.raises(NotReady):
-        Runtime(settings).report()
+        Lifecycle(settings).report()
