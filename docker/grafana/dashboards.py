@@ -203,7 +203,7 @@ def table_4() -> Dashboard:
                 "One image through the network: input copy, forward pass, read-back; mean of this deployment's last "
                 "hour. The paper does not say how or on which GPU it measured.",
                 f"({mean}) * {_INFO}",
-                {row.method: f"{row.time_ms} / 1000" for row in paper},
+                {row.name: f"{row.time_ms} / 1000" for row in paper},
             )
         )
         .with_panel(
@@ -213,7 +213,7 @@ def table_4() -> Dashboard:
                 "On a GPU, device memory since before the session; on a CPU, the process' peak resident set. "
                 "The paper's is of its GPU.",
                 f"pose_inference_memory_bytes * {_INFO}",
-                {row.method: f"{row.memory_mib} * 1024 * 1024" for row in paper},
+                {row.name: f"{row.memory_mib} * 1024 * 1024" for row in paper},
             )
         )
         .with_panel(
