@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models.common import VizOrientation
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DataSourceRef
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from service.report.table4 import TABLE_4
+from models.spec.paper import TABLE_4
 
 FOLDER: Final = Path(__file__).parent / "dashboards"
 

@@ -210,7 +210,7 @@ def test_nothing_leaks(server: Server, astronaut: bytes) -> None:
 
 
 def test_what_is_left_after_the_drain_is_refused_in_words(tmp_path: Path, astronaut: bytes) -> None:
-    server = start(tmp_path / "log", DSNT_POSE_DRAIN_SECONDS="0.2")
+    server = start(tmp_path / "log", DSNT_POSE_DRAIN_SECONDS="0.2", DSNT_POSE_DEADLINE_SECONDS="3600")
     with ThreadPoolExecutor(40) as clients:
         accepted = [clients.submit(server.post, astronaut) for _ in range(40)]
         wait_until(lambda: server.metric("pose_in_flight_requests") >= 40)
