@@ -52,9 +52,9 @@ class HalfCloseProtocol(H11Protocol):
             self._probe = None
 
     def on_response_complete(self) -> None:
-        """Close a connection whose client sends no more, once all that had arrived is answered."""
+        """Close a connection whose client sends no more; while requests still wait in it, its end is not read."""
         super().on_response_complete()
-        if self._has_ended and not self._awaits_answer:
+        if self._has_ended:
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

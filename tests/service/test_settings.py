@@ -88,6 +88,13 @@ def test_a_value_of_the_wrong_kind_is_refused(name: str, text: str, monkeypatch:
         Settings.load()
 
 
+@pytest.mark.parametrize("prefix", ["vision", "/vision/", "//vision", "/", "/<b>", "/a b", "/" + "x" * 200])
+def test_a_prefix_that_is_no_path_is_refused(prefix: str) -> None:
+    assert Settings.load(root_path="/vision/pose-1.0").root_path == "/vision/pose-1.0"
+    with pytest.raises(StartupError, match=f"the setting root_path is wrong .--root-path = '{prefix}': String should "):
+        Settings.load(root_path=prefix)
+
+
 def test_the_models_path_is_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DSNT_POSE_MODEL", str(tmp_path / "own model.onnx"))
     assert Settings.load().model == tmp_path / "own model.onnx"

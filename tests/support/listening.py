@@ -17,7 +17,14 @@ from tests.support.standin import wait_until
 def listening(app: ASGIApp, loop: Literal["asyncio", "uvloop"] = "asyncio") -> Iterator[tuple[str, int]]:
     """Address of a server of an application."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, http=HalfCloseProtocol, loop=loop, log_config=None, access_log=False
+        app,
+        host="127.0.0.1",
+        port=0,
+        http=HalfCloseProtocol,
+        loop=loop,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=60,  # longer than clients wait
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

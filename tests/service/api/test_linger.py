@@ -46,6 +46,7 @@ def test_a_client_that_sends_all_the_same_reads_the_answer_and_the_end(header: b
         connection.shutdown(socket.SHUT_WR)
         answer = read_all(connection)
     assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nconnection: close\r\n" in answer.lower()
     assert answer.endswith(b'"reason":"too_large"}')
 
 

@@ -77,11 +77,10 @@ def test_only_probes_and_scrapes_are_no_requests_in_flight(
 ) -> None:
     seen: list[float] = []
 
-    async def handler(_: object) -> JSONResponse:
+    @client.app.get(path)
+    async def handler() -> None:
         seen.append(client.metric("pose_in_flight_requests"))
-        return JSONResponse({})
 
-    client.app.add_route(path, handler)
     with caplog.at_level("INFO", "service.access"):
         client.get(path)
     assert seen == [1]
