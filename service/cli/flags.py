@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the process with status 2 and the error."""
-        self.exit(2, f"{self.prog}: {message}; --help says more\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.splitlines())}; --help says more\n")
 
 
 def add_settings(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> None:

@@ -50,7 +50,9 @@ def test_a_failure_of_the_network_is_1(engine: StandIn, capsys: pytest.CaptureFi
     assert capsys.readouterr().err.startswith("dsnt-pose: ")
 
 
-@pytest.mark.parametrize("arguments", [[], ["unknown"], ["predict"], ["serve", "--unknown"], ["report", "photo.jpg"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["unknown"], ["predict"], ["serve", "--unknown"], ["report", "two\nlines.jpg"]]
+)
 def test_a_wrong_command_line_is_2_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments)
