@@ -231,7 +231,7 @@ class PhotoFile:
     def _load(self, reduction: int) -> Image.Image:
         """The pixels as the file has them, of a JPEG at a fraction of its size."""
         file = getattr(self.image, "fp", None)
-        if self.name == "JPEG" and isinstance(file, Pieces) and file.getvalue().find(JPEG_END, file.tell()) < 0:
+        if self.name == "JPEG" and isinstance(file, Pieces) and file.getvalue().rfind(JPEG_END, file.tell()) < 0:
             return _load_endless(file.getvalue(), reduction)
         _load_reduced(self.image, reduction)
         return self.image

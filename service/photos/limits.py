@@ -56,6 +56,7 @@ _JPEG_MARKER_AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # res
 _JPEG_BARE: Final = frozenset((*range(0xC0), 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))  # markers without a length
 _EOI, _SOS, _APP0, _APP1, _APP13 = 0xD9, 0xDA, 0xE0, 0xE1, 0xED
 _JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # they begin with depth, height and width
+_PROGRESSIVE = 0xC2
 _JPEG_FRAMES_READ: Final = frozenset(range(0xC0, 0xC4))  # neither hierarchical nor arithmetic-coded
 
 _BMP_RUN_LENGTHS: Final = (1, 2)
@@ -147,22 +148,24 @@ def _limit(name: str, count: int, limit: int, of_what: str) -> None:
 
 def _check_jpeg(data: bytes, max_pixels: int) -> None:
     """Walk as Pillow does up to the first scan."""
-    place, segments, pixels, parsed = 2, 0, 0, 0
+    place, segments, pixels, parsed, components, is_progressive = 2, 0, 0, 0, 0, False
     while found := _JPEG_MARKER.search(data, place):
         place = found.end()
         code = data[place - 1]
         segments += 1
         _limit("JPEG", segments, MAX_SEGMENTS, "segments")
         if code == _SOS:
-            decodings = 2 if data.find(JPEG_END, place) < 0 else 1
-            _check_scans(data, place, segments, most_scans(pixels, len(data), max_pixels, decodings))
+            if is_progressive or data[place + 2] < components:  # else libjpeg reads one scan
+                decodings = 2 if data.rfind(JPEG_END, place) < 0 else 1
+                _check_scans(data, place, segments, most_scans(pixels, len(data), max_pixels, decodings))
             return
         if code in _JPEG_BARE:
             continue
         length = max(2, *struct.unpack_from(">H", data, place))
         if code in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, place + 3)
-            pixels = max(pixels, height * width)
+            height, width, bands = struct.unpack_from(">HHB", data, place + 3)
+            pixels, components = max(pixels, height * width), max(components, bands)
+            is_progressive |= code == _PROGRESSIVE
             if code not in _JPEG_FRAMES_READ:
                 raise NotAnImage(
                     "the JPEG photo is arithmetic-coded or hierarchical; send it as baseline or progressive"

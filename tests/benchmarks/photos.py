@@ -12,12 +12,12 @@ from PIL import Image
 
 from models.spec.crop import Box, Crop, CropRule
 from service.photos.crops import KeptPhotos, PhotoSource
-from service.settings import Settings
 from tests.benchmarks.wire import Call
 
 _ASTRONAUT: Final = Path(__file__).parents[1] / "photos" / "astronaut.jpg"
 _PART: Final = (0, 0, 512, 384)  # of the photo, in the cameras' format of 4:3
 _PERSON: Final = (60, 10, 300, 374)
+_MAX_PIXELS: Final = 2**26  # the service's default
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Photo:
 
     def cut(self) -> NDArray[np.uint8]:
         """Decode the photo and cut its crop out as the service does, uint8 [1, 224, 224, 3]."""
-        source = PhotoSource(self.data, CropRule(), Settings.load().max_pixels, KeptPhotos(0))
+        source = PhotoSource(self.data, CropRule(), _MAX_PIXELS, KeptPhotos(0))
         crops = [Crop.around(box) for box in self.boxes] or [Crop.whole(source.width, source.height)]
         return source.cut(crops)[0]
 

@@ -61,6 +61,21 @@ def test_a_progressive_jpeg_has_few_scans(progressive: bytes) -> None:
         decode(with_last_scan_repeated(progressive, MAX_SCANS - scans + 1), LIMIT)
 
 
+def test_a_second_scan_where_libjpeg_reads_one_is_refused_without_counting(encode: Encode) -> None:
+    grey = encode(Image.new("L", (60, 40)), "JPEG")
+    scan = grey[grey.index(b"\xff\xda") : -2]
+    with pytest.raises(Malformed, match="the JPEG photo cannot be decoded"):
+        decode(grey[:-2] + scan * MAX_SCANS + grey[-2:], LIMIT)
+
+
+def test_a_baseline_jpeg_of_a_scan_for_each_colour_has_few(encode: Encode) -> None:
+    colours = encode(Image.new("RGB", (60, 40)), "JPEG")
+    start = colours.index(b"\xff\xda")
+    one_colour = b"\xff\xda\0\x08\1\1\0\0\x3f\0" + colours[start + 14 : -2]
+    with pytest.raises(Malformed, match="the JPEG photo has at least 101 scans; the limit is 100"):
+        decode(colours[:start] + one_colour * (MAX_SCANS + 1) + colours[-2:], LIMIT)
+
+
 @pytest.mark.parametrize("between", [b"\xff\xfe\0\4ab", b"\xff", b"\xff\xd3", b"\xff\1"])
 def test_nothing_between_scans_hides_them(between: bytes, progressive: bytes) -> None:
     last = progressive[progressive.rindex(b"\xff\xda") : -2]
