@@ -144,10 +144,10 @@ def _warn_of_strangers(path: Path, contract: Contract) -> None:
     """Name the variants beside a new float file that are of other weights, which the service does not take for it."""
     for other in (variant(path, precision) for precision in VARIANTS):
         try:
-            found = read_contract(onnx.load(str(other))) if other.is_file() else contract
+            beside = read_contract(onnx.load(str(other))) if other.is_file() else contract
         except ContractError:
-            found = None
-        if found is None or _weights(found) != _weights(contract):
+            beside = None
+        if beside is None or _weights(beside) != _weights(contract):
             print(f"{other} is of other weights than the new {path.name}: write it anew or remove it", file=sys.stderr)
 
 

@@ -111,8 +111,8 @@ class Review:
         Raises:
             GateError: It loses more, or moves joints further, than the limits.
         """
-        people, part = self.views["mpii"], slices(self.views)["mpii"]
-        joints, others = predictions.joints[part], reference.joints[part]
+        people, rows = self.views["mpii"], slices(self.views)["mpii"]
+        joints, others = predictions.joints[rows], reference.joints[rows]
         before, after = mpii_accuracy(people, others), mpii_accuracy(people, joints)
         print(table({"before": before, precision.partition(":")[0]: after}))
         moved, lost = moved_px(people, joints, others), before.total - after.total

@@ -1,4 +1,4 @@
-"""What the commands that write a file of another precision beside an existing float file share."""
+"""What is common to the commands that write a file of another precision beside an existing float file."""
 
 import argparse
 import sys

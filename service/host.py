@@ -1,6 +1,6 @@
 """The machine that this process runs on, and what it may use of it: processors, memory, GPU.
 
-Linux tells most of it in `/proc` and `/sys`; where a system does not, the functions say what they return instead.
+Linux publishes most of it in `/proc` and `/sys`; where a system does not, the functions say what they return instead.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def usable_cpus(root: Path = _ROOT) -> int:
     A quota is rounded down: a thread more than the quota pays for is throttled, and the others wait for it.
 
     Args:
-        root: Where `proc` and `sys` are looked up.
+        root: Where `proc` and `sys` lie.
     """
     has_affinity = hasattr(os, "sched_getaffinity")  # neither macOS nor Windows has it
     allowed = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
@@ -57,7 +57,7 @@ def memory_limit_bytes(root: Path = _ROOT) -> float:
     """The least of the machine's memory and of the limits of this process' control groups; inf where neither is known.
 
     Args:
-        root: Where `proc` and `sys` are looked up.
+        root: Where `proc` and `sys` lie.
     """
     limits = [_machine_memory_bytes()]
     for folder in _group_folders(root):
@@ -134,7 +134,7 @@ def peak_resident_bytes(root: Path = _ROOT) -> float:
     `getrusage` would count that of the process that started it as well, so it is read only where there is no `/proc`.
 
     Args:
-        root: Where `proc` is looked up.
+        root: Where `proc` lies.
     """
     peak = _status_bytes("VmHWM", root)
     if not math.isnan(peak) or resource is None:
@@ -199,7 +199,7 @@ def first_gpu() -> Gpu | None:
                 return math.nan
 
     except Exception as error:  # no module, no driver, no device
-        _log.debug("no GPU can be told of: %s", error)
+        _log.debug("NVML shows no GPU: %s", error)
         return None
     return Gpu(name, memory_used)
 

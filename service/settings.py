@@ -118,7 +118,7 @@ class Settings(BaseSettings):
 
 
 def environment_warnings(environment: Mapping[str, str] | None = None) -> list[str]:
-    """A sentence for each variable that looks like a setting and is not taken for one.
+    """A sentence for each variable that has the prefix of a setting and is none.
 
     Args:
         environment: Names and values; the process' own if left out.

@@ -1,6 +1,6 @@
 """The model card's plots: `python -m models.card.figures MODEL.onnx --data FOLDER [--log RUN/log.csv] --out FOLDER`.
 
-Writes `calibration.svg` (confidence against the share of right joints, on people left out of the fit), `border.svg`
+Writes `calibration.svg` (confidence against the fraction of right joints, on people left out of the fit), `border.svg`
 (accuracy and inward pull by distance to the crop's border) and `training.svg` (development PCKh by crops seen).
 """
 

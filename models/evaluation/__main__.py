@@ -75,7 +75,7 @@ def _complaint(options: argparse.Namespace) -> str | None:
     if sum(source is not None for source in (options.data, options.mpii, options.truths)) != 1:
         return "say whom to evaluate on: one of --data, --mpii and --truths"
     if options.without_boxes and not all(is_address(model) for model in models):
-        return "--without-boxes needs a service: a model file is asked for the crop around a box"
+        return "--without-boxes needs a service: a model file computes the crop around a box"
     if (options.share or options.close_ups or options.source) and not options.data:
         return "--share, --close-ups and --source are for people of --data"
     if options.share and options.close_ups:

@@ -1,6 +1,6 @@
 """Confidence: the probability that a joint is within half a head of the truth, from the shape of its heatmap.
 
-A logistic regression for each kind of joint (left and right share one) on how much of the network's heatmap lies in its
+A logistic regression for each kind of joint (one for left and right) on how much of the network's heatmap lies in its
 main mode, and on that mode's spread and peak. `fit` finds its coefficients; the exported graph computes `features` and
 the confidence.
 """
@@ -107,7 +107,7 @@ def cross_validated(
 
 
 def fifths(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> tuple[float, float]:
-    """Share of wrong joints in the fifth of lowest and in the fifth of highest confidence."""
+    """Fraction of wrong joints in the fifth of lowest and in the fifth of highest confidence."""
     wrong = ~right[np.argsort(confidence)]
     fifth = max(1, len(wrong) // 5)
     return float(wrong[:fifth].mean()), float(wrong[-fifth:].mean())
@@ -125,7 +125,7 @@ def expected_calibration_error(confidence: NDArray[np.floating], right: NDArray[
 
 
 def _kinds() -> list[Sequence[int]]:
-    """Joints that share coefficients: a joint and its mirror image."""
+    """Joints of the same coefficients: a joint and its mirror image."""
     return [tuple(sorted({joint, mirrored})) for joint, mirrored in enumerate(MIRROR) if joint <= mirrored]
 
 

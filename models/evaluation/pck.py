@@ -1,4 +1,4 @@
-"""How good poses are: PCKh and PCK, as a share of the joints that lie near their label."""
+"""How good poses are: PCKh and PCK, as the fraction of joints that lie near their label."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -53,7 +53,7 @@ def is_address(model: str) -> bool:
 def predictor(model: str, boxes: bool = True) -> Predictor:
     """The way to ask a model: an http(s) address, an `.onnx` file, or a file of weights for the shipped network.
 
-    Only a service can be asked without `boxes`.
+    Only a service can do without `boxes`.
     """
     if is_address(model):
         return lambda people: ask_service(model, people, boxes)
@@ -106,7 +106,7 @@ def ask_service(url: str, people: Sequence[Example], boxes: bool = True) -> Pred
     Args:
         url: The service's address; a query in it (`?flip=true`) goes with every request.
         people: Whom to ask about.
-        boxes: Whether the service is told where the person is.
+        boxes: Whether the request to the service has the person's box.
 
     Raises:
         httpx.HTTPStatusError: The service refuses a picture.

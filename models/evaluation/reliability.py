@@ -61,7 +61,7 @@ def development_views(people: Sequence[Example]) -> dict[str, list[Example]]:
 
 
 def everybody(views: Views) -> list[Example]:
-    """All views one after the other: whom a model is asked about."""
+    """All views one after the other: all on whom a model is run."""
     return [person for people in views.values() for person in people]
 
 
@@ -95,9 +95,9 @@ def reliabilities(views: Views, fitted: Predictions, served: Predictions) -> dic
     right, known = right_by_half_a_head(people, served.joints)
     outside = np.stack([(np.abs(person.crop.from_photo(person.joints)) > 1).any(-1) for person in people]) & known
     return {
-        name: _reliability(confidence[part], right[part], known[part], outside[part])
-        for name, part in slices(views).items()
-        if known[part].any()
+        name: _reliability(confidence[rows], right[rows], known[rows], outside[rows])
+        for name, rows in slices(views).items()
+        if known[rows].any()
     }
 
 

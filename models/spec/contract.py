@@ -211,14 +211,14 @@ def check_tensors(inputs: Sequence[Tensor], outputs: Sequence[Tensor], contract:
     """
     size, joints = contract.crop.size, len(contract.skeleton)
     _check({t.name: t for t in inputs}, INPUT, "tensor(uint8)", (size, size, 3))
-    found = {t.name: t for t in outputs}
-    _check(found, "coordinates", "tensor(float)", (joints, 2))
-    _check(found, "covariance", "tensor(float)", (joints, 3))
-    _check(found, "confidence", "tensor(float)", (joints,))
-    _check(found, "heatmaps", "tensor(float)", (joints, None, None))
-    _, _, rows, columns = found["heatmaps"].shape
-    if WHOLE_MAPS in found:
-        _check(found, WHOLE_MAPS, "tensor(float)", (joints, rows, columns))
+    by_name = {t.name: t for t in outputs}
+    _check(by_name, "coordinates", "tensor(float)", (joints, 2))
+    _check(by_name, "covariance", "tensor(float)", (joints, 3))
+    _check(by_name, "confidence", "tensor(float)", (joints,))
+    _check(by_name, "heatmaps", "tensor(float)", (joints, None, None))
+    _, _, rows, columns = by_name["heatmaps"].shape
+    if WHOLE_MAPS in by_name:
+        _check(by_name, WHOLE_MAPS, "tensor(float)", (joints, rows, columns))
     return rows, columns
 
 

@@ -31,7 +31,7 @@ class Skeleton:
         """A skeleton from names.
 
         Raises:
-            ValueError: A name is given twice, is not a text, or lacks its mirror image; or a limb's end is no joint.
+            ValueError: A name occurs twice, is not a text, or lacks its mirror image; or a limb's end is no joint.
         """
         if not joints or not all(isinstance(name, str) for name in joints) or len(set(joints)) != len(joints):
             raise ValueError(f"a skeleton needs joints with names of their own, not {list(joints)}")
@@ -133,7 +133,7 @@ PCKH_TOTAL: Final = (0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15)
 """Joints that PCKh's Total counts: all but pelvis and thorax."""
 
 LIMB_JOINTS: Final = (0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15)
-"""The 12 joints of arms and legs, which every skeleton in use shares."""
+"""The 12 joints of arms and legs, which every skeleton in use has."""
 
 UPPER_BODY: Final = (8, 9, 10, 11, 12, 13, 14, 15)
 """Neck, head and arms."""

@@ -19,8 +19,8 @@ SHIPPED_STRIDE: Final = 8
 def lead_px(stride: int) -> float:
     """How far crops are shifted so that the weights' sense of position does not depend on the stride.
 
-    Cell i looks at input pixel `stride * i` and stands for its centre, `stride * (i + 1/2)`: the network learns to look
-    half a stride ahead. Shifted by half the difference, a coarser stride looks as far ahead as the shipped one.
+    Cell i looks at input pixel `stride * i` and stands for its centre, `stride * (i + 1/2)`: the network learns to read
+    half a stride ahead. Shifted by half the difference, a coarser stride reads as far ahead as the shipped one.
     """
     return (stride - SHIPPED_STRIDE) / 2
 

@@ -1,7 +1,7 @@
 """The trip of a run: read and check everything, then train phase by phase, measuring on the development people.
 
 Phases differ in stride, yet weights move between them as if nothing happened: crops are shifted so that a cell stands
-in the same relation to what it looks at (`lead_px`), and the target's sigma is the same in input pixels.
+in the same relation to the pixels that it reads (`lead_px`), and the target's sigma is the same in input pixels.
 """
 
 from collections.abc import Sequence

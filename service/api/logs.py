@@ -1,4 +1,4 @@
-"""What the log looks like: times with their offset from UTC, names of this service's parts, and few tracebacks."""
+"""The format of the log: times with their offset from UTC, names of this service's modules, and few tracebacks."""
 
 import copy
 import logging

@@ -17,8 +17,8 @@ def negotiate(accept: str, offered: Sequence[str]) -> str | None:
     order = list(qualities)
 
     def rank(media_type: str) -> tuple[float, int]:
-        found = next((name for name in _ranges(media_type) if name in qualities), None)
-        return (0.0, 0) if found is None else (qualities[found], -order.index(found))
+        matching = next((name for name in _ranges(media_type) if name in qualities), None)
+        return (0.0, 0) if matching is None else (qualities[matching], -order.index(matching))
 
     best = max(offered, key=rank)
     return best if rank(best)[0] > 0 else None
@@ -32,8 +32,8 @@ def _ranges(media_type: str) -> tuple[str, str, str]:
 def _qualities(accept: str) -> Mapping[str, float]:
     """The quality of each media range, from 0 to 1; one that cannot be read is 1, as one that is left out."""
     qualities = {}
-    for part in accept.lower().split(","):
-        name, *parameters = (word.strip() for word in part.split(";"))
+    for entry in accept.lower().split(","):
+        name, *parameters = (word.strip() for word in entry.split(";"))
         weight = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
         qualities[name] = _quality(weight)
     return qualities

@@ -1,4 +1,4 @@
-"""The OpenAPI document's parts that FastAPI cannot derive: options in three places, and refusals as problems."""
+"""What FastAPI cannot derive of the OpenAPI document: options in three places, and refusals as problems."""
 
 from collections.abc import Mapping
 from typing import Any, Final

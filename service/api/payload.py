@@ -18,7 +18,7 @@ from python_multipart.multipart import parse_options_header
 from service.errors import EncodedBody, Malformed, NotAnImage, TooLarge
 
 _RAW_TYPES: Final = ("", "application/octet-stream", "application/x-www-form-urlencoded")  # the last is curl's default
-_MOST_PARTS: Final = 16  # of a form: more than there are options
+_MOST_FIELDS: Final = 16  # of a form: more than there are options
 _LONGEST_HEAD: Final = 16 * 1024  # bytes of a form field's headers
 _SMALL_BYTES: Final = 64 * 1024  # parsed at once: a thread's hop would cost more
 
@@ -44,7 +44,7 @@ class Body:
 
 
 async def parse_body(body: bytes, content_type: str) -> Body:
-    """Find the photo and the options in a body of any of the three kinds.
+    """Read the photo and the options from a body of any of the three kinds.
 
     Raises:
         Malformed: It is not what its content type says, or has no photo.
@@ -73,7 +73,7 @@ def check_encoding(values: Iterable[str]) -> None:
 
 
 def copies(content_type: str) -> int:
-    """How many bytes are held for each of a body: a raw one is the photo, in the others it is found and copied."""
+    """How many bytes are held for each of a body: a raw one is the photo, in the others it is a copy of a part."""
     return 1 if _is_raw(_media_type(content_type)) else 2
 
 
@@ -216,12 +216,12 @@ def parse_multipart(body: bytes, content_type: str) -> Body:
     """A form with the photo in the field `image` and options in the others; nothing is written to disk.
 
     Raises:
-        Malformed: It is not a form of this boundary, or `image` is missing or given twice.
+        Malformed: It is not a form of this boundary, or `image` is missing or occurs twice.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     if not boundary:
         raise Malformed("the content type multipart/form-data has no boundary; without it no field can be found")
-    fields = list(_parts(body, boundary))
+    fields = list(_form_fields(body, boundary))
     photos = [data for name, data in fields if name == "image"]
     if len(photos) != 1:
         raise Malformed(f"the multipart body has {len(photos)} fields `image`; exactly one photo is needed")
@@ -229,7 +229,7 @@ def parse_multipart(body: bytes, content_type: str) -> Body:
     return Body(photos[0], options)
 
 
-def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
+def _form_fields(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
     """Names and data of a form's fields.
 
     Searches pass over the body once; python-multipart's parser steps through blanks and what resembles a boundary
@@ -242,7 +242,7 @@ def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
     end = -2 if body.startswith(delimiter[2:]) else body.find(delimiter)
     if end == -1:
         raise Malformed("the multipart body is broken: its content type's boundary is not in it")
-    for _ in range(_MOST_PARTS + 1):
+    for _ in range(_MOST_FIELDS + 1):
         start = end + len(delimiter)
         if body.startswith(b"--", start):
             return
@@ -255,11 +255,11 @@ def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
         if end < 0:
             raise Malformed("the multipart body is broken: no boundary ends its last field")
         yield _name(body[start:head_end]), body[head_end + 4 : end]
-    raise Malformed(f"the form has more than {_MOST_PARTS} fields; a photo and its options are fewer")
+    raise Malformed(f"the form has more than {_MOST_FIELDS} fields; a photo and its options are fewer")
 
 
 def _name(head: bytes) -> str:
-    """The field's name among the headers of a part; empty without one."""
+    """The field's name among the headers of a form field; empty without one."""
     for line in head.split(b"\r\n"):
         header, _, value = line.partition(b":")
         if header.lower() == b"content-disposition":

@@ -61,10 +61,12 @@ async def read_body(
         content_length: The header, if any; a body that announces too much is refused unread.
         limit: Most bytes.
         seconds: Longest time that the body may take.
-        take: Told of the bytes as they come; what it raises refuses the body.
+        take: Called with the number of bytes of each chunk; what it raises refuses the body.
 
     Raises:
-        TooLarge, SlowBody, ClientGone: As their names say.
+        TooLarge: The body has more bytes than the limit.
+        SlowBody: The body did not arrive within `seconds`.
+        ClientGone: The client hung up before its body was complete.
     """
     if content_length is not None and content_length.isdecimal():
         _check_size(int(content_length), limit)
@@ -96,7 +98,7 @@ def _check_size(size: int, limit: int) -> None:
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Do the work unless the client hangs up first; then it is cancelled.
 
-    The body must have been read: what `receive` tells next is that the client has gone.
+    The body must have been read: the next message from `receive` is then that the client has gone.
 
     Raises:
         ClientGone: The client hung up.

@@ -83,7 +83,7 @@ class PersonAnswer(_Document):
     whole_image: bool = Field(description="true when the request had no box: `box` is then the whole photo")
     crop: CropSquare
     joints: list[Joint]
-    heatmaps: Heatmaps | None = Field(None, description="only when asked for")
+    heatmaps: Heatmaps | None = Field(None, description="only when the option `heatmaps` is true")
 
 
 class Timing(_Document):
@@ -124,7 +124,7 @@ def _person(person: Person, names: Sequence[str]) -> dict[str, Any]:
     std = person.std.round(4)
     std[:, 2][std[:, 2] == -90] = 90  # the same axis: an angle just above -90 was rounded
     rows = zip(names, person.joints.round(4).tolist(), person.confidence.tolist(), std.tolist(), strict=True)
-    told = {
+    document = {
         "box": [person.box.x, person.box.y, person.box.width, person.box.height],
         "whole_image": person.whole_image,
         "crop": {"x": person.crop.x, "y": person.crop.y, "side": person.crop.side},
@@ -139,7 +139,7 @@ def _person(person: Person, names: Sequence[str]) -> dict[str, Any]:
             for name, (x, y), confidence, (major, minor, angle) in rows
         ],
     }
-    return told if person.heatmaps is None else {**told, "heatmaps": encode_heatmaps(person.heatmaps)}
+    return document if person.heatmaps is None else {**document, "heatmaps": encode_heatmaps(person.heatmaps)}
 
 
 def encode_heatmaps(heatmaps: NDArray[np.float32]) -> dict[str, Any]:

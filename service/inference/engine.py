@@ -18,9 +18,9 @@ def rows(outputs: Outputs, chosen: slice) -> Outputs:
     return {name: values[chosen] for name, values in outputs.items()}
 
 
-def concatenate(parts: Sequence[Outputs]) -> Outputs:
+def concatenate(answers: Sequence[Outputs]) -> Outputs:
     """Several outputs of the same names as one, in order."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
 @dataclass(frozen=True, slots=True)

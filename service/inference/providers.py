@@ -1,7 +1,7 @@
 """One onnxruntime session: which file, on which provider, in which precision.
 
-The fastest plan that the installed runtime, the processor and the model's files allow is tried first. What was asked
-for by name is used or is an error: onnxruntime alone would fall back without a word.
+The fastest plan that the installed runtime, the processor and the model's files allow is tried first. What a
+setting names is used or is an error: onnxruntime alone would fall back without a word.
 """
 
 import importlib.metadata
@@ -32,7 +32,7 @@ class Provider:
         name: Ours.
         long_name: onnxruntime's.
         precisions: Those that it computes in, the fastest first.
-        options: What it must be told, from precision, threads and streams.
+        options: Makes its options from precision, threads and streams.
         on_gpu: Whether it computes on a GPU.
         automatic: Whether `auto` tries it; TensorRT is slow to start and must be named.
     """
@@ -46,7 +46,7 @@ class Provider:
 
 
 def _openvino_options(precision: str, threads: int, streams: int) -> dict[str, str]:
-    """OpenVINO computes in float32 unless told otherwise, and takes `load_config` as JSON text only.
+    """OpenVINO computes in float32 by default, and takes `load_config` as JSON text only.
 
     It leaves the work to the CPU provider without a word when it dislikes an option.
     """
@@ -158,15 +158,19 @@ def open_another(plan: Plan, threads: int, streams: int = 1) -> Any:
 
 
 def check_runtimes() -> None:
-    """Refuse to start without a runtime, or with two of them in each other's files."""
-    found = [name for name in RUNTIMES if _is_installed(name)]
-    if not found:
+    """Refuse to start without a runtime, or with two of them in each other's files.
+
+    Raises:
+        StartupError: No distribution of `RUNTIMES` is installed, or more than one is.
+    """
+    installed = [name for name in RUNTIMES if _is_installed(name)]
+    if not installed:
         raise StartupError(
             "no runtime is installed; install one of dsnt-pose[cpu], dsnt-pose[openvino], dsnt-pose[gpu]"
         )
-    if len(found) > 1:
+    if len(installed) > 1:
         raise StartupError(
-            f"{' and '.join(found)} are installed together and overwrite each other's files; "
+            f"{' and '.join(installed)} are installed together and overwrite each other's files; "
             f"uninstall all of them, then install one"
         )
 
@@ -229,14 +233,14 @@ def _difference(own: Contract, file: Path) -> str:
 def _no_plan(settings: Settings, installed: list[str]) -> str:
     """Why the precision that was asked for cannot be had."""
     file = variant(settings.model, settings.precision)
-    asked = f"the precision {settings.precision} was asked for, but"
+    start = f"the precision {settings.precision} was asked for, but"
     if not file.is_file():
-        return f"{asked} there is no file {file} beside the model"
+        return f"{start} there is no file {file} beside the model"
     if settings.precision == "bf16" and not has_native_bf16():
-        return f"{asked} this processor would emulate it, many times slower than fp32"
+        return f"{start} this processor would emulate it, many times slower than fp32"
     providers = [name for name, provider in PROVIDERS.items() if settings.precision in provider.precisions]
     chosen = ", ".join(installed) if settings.provider == "auto" else settings.provider
-    return f"{asked} only {', '.join(providers)} can compute in it, and the provider here is {chosen}"
+    return f"{start} only {', '.join(providers)} can compute in it, and the provider here is {chosen}"
 
 
 def _make_session(ort: Any, plan: Plan, threads: int, streams: int = 1) -> Any:
@@ -250,7 +254,7 @@ def _make_session(ort: Any, plan: Plan, threads: int, streams: int = 1) -> Any:
         chosen = (provider.long_name, provider.options(plan.precision, threads, streams))
         session = ort.InferenceSession(plan.file, options, providers=[chosen])
     except Exception as error:  # onnxruntime raises classes of its own for each kind of broken file
-        told = str(error).strip().splitlines()[0]
-        raise StartupError(f"onnxruntime cannot load {plan.file} with the provider {plan.provider}: {told}") from error
+        why = str(error).strip().splitlines()[0]
+        raise StartupError(f"onnxruntime cannot load {plan.file} with the provider {plan.provider}: {why}") from error
     session.disable_fallback()
     return session

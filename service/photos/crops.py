@@ -53,10 +53,12 @@ class PhotoSource:
 
     Attributes:
         width: Of the photo as a person sees it, in pixels.
-        height: Likewise.
+        height: Of the photo as a person sees it, in pixels.
 
     Raises:
-        Malformed, NotAnImage, TooLarge: As `service.photos.decoding` raises them.
+        Malformed: There are no bytes, the header is broken, or the file has more parts than any encoder makes.
+        NotAnImage: The bytes are in none of `FORMATS`.
+        TooLarge: The photo has more pixels, or would take longer to decode, than the limits.
     """
 
     def __init__(self, data: bytes, rule: CropRule, max_pixels: int, kept: KeptPhotos) -> None:

@@ -1,8 +1,8 @@
 """A photo's file -> pixels: which format, how large, which way up, and how finely it must be decoded.
 
-The bytes decide the format. Only `FORMATS` are ever handed to a decoder, and of how many parts the file is (`parts`),
-how large the photo is, how long it will take (`work`) and whether it is all there (`integrity`) are checked before a
-pixel is decoded. All functions are safe to call from many threads.
+The bytes decide the format. Only `FORMATS` ever reach a decoder. Four things are checked before a pixel is decoded: the
+number of the file's parts (`limits`), the size of the photo, the time that it will take (`work`), and whether the file
+is whole (`integrity`). All functions are safe to call from many threads.
 """
 
 import io
@@ -124,7 +124,7 @@ class Photo:
     Attributes:
         pixels: RGB, at 1 / `reduction` of the photo's size.
         width: Of the photo as a person sees it, in pixels.
-        height: Likewise.
+        height: Of the photo as a person sees it, in pixels.
         reduction: Photo pixels in a decoded pixel, along each axis: 1, 2, 4 or 8.
     """
 
@@ -177,7 +177,7 @@ class PhotoFile:
         image: Pillow's image, not yet decoded.
         orientation: EXIF's, still to be applied.
         width: Of the photo as a person sees it, in pixels.
-        height: Likewise.
+        height: Of the photo as a person sees it, in pixels.
     """
 
     name: str

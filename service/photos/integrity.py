@@ -1,4 +1,4 @@
-"""Whether a photo's file is all there: what its own lengths and checksums say, which decoders look at in part only."""
+"""Whether a photo's file is all there: what its own lengths and checksums say, of which decoders check only some."""
 
 import struct
 import zlib
@@ -17,7 +17,7 @@ def check_whole(name: str, data: bytes) -> None:
         data: The whole file, of few enough parts.
 
     Raises:
-        Malformed: It does, or they are.
+        Malformed: The file is truncated, or a checksum is wrong.
     """
     with suppress(struct.error):
         if name == "PNG":

@@ -1,7 +1,7 @@
 """Of how many parts a photo's file is made, so that a few bytes cannot keep a decoder busy for hours.
 
-Decoders look at parts one by one, and formats limit neither how many there are nor how often they give the same pixels.
-`check_parts` looks at the file before a decoder does, `check_tiles` at what Pillow would decode, and `Pieces` counts
+Decoders read parts one by one, and formats limit neither how many there are nor how often they give the same pixels.
+`check_parts` checks the file before a decoder reads it, `check_tiles` what Pillow would decode, and `Pieces` counts
 what is left: the steps in which the file is read.
 """
 
@@ -99,8 +99,8 @@ def check_parts(name: str, data: bytes, max_pixels: int) -> None:
         max_pixels: Most pixels that a photo may have.
 
     Raises:
-        Malformed: It has too many.
-        NotAnImage: They are of a kind that is not read.
+        Malformed: A count is above its limit.
+        NotAnImage: The file is encoded in a way that is not read: run lengths, arithmetic codes.
     """
     with suppress(struct.error, IndexError):  # off the end
         if name == "JPEG":
@@ -125,7 +125,7 @@ def check_tiles(name: str, image: Image.Image) -> None:
         image: Opened by Pillow and not yet decoded.
 
     Raises:
-        Malformed: They do.
+        Malformed: The strips or tiles cover the photo more than `MAX_COVERS` times, or lie too close together.
     """
     tiles: list[tuple[Any, ...]] = sorted(getattr(image, "tile", ()), key=lambda tile: tile[2])
     if len(tiles) < 2:
@@ -149,8 +149,8 @@ def _limit(name: str, count: int, limit: int, of_what: str) -> None:
 def _check_jpeg(data: bytes, max_pixels: int) -> None:
     """Walk as Pillow does up to the first scan."""
     place, segments, pixels, parsed, components, is_progressive = 2, 0, 0, 0, 0, False
-    while found := _JPEG_MARKER.search(data, place):
-        place = found.end()
+    while marker := _JPEG_MARKER.search(data, place):
+        place = marker.end()
         code = data[place - 1]
         segments += 1
         _limit("JPEG", segments, MAX_SEGMENTS, "segments")
@@ -182,8 +182,8 @@ def _check_scans(data: bytes, place: int, segments: int, most: int) -> None:
     if 1 + data.count(b"\xff\xda", place) <= most:
         return
     scans = 1
-    while found := _JPEG_MARKER_AFTER_SCAN.search(data, place):
-        place = found.end()
+    while marker := _JPEG_MARKER_AFTER_SCAN.search(data, place):
+        place = marker.end()
         code = data[place - 1]
         segments += 1
         scans += code == _SOS
@@ -201,10 +201,10 @@ def has_all_scans(data: bytes) -> bool:
     place = 2
     with suppress(struct.error, IndexError, ValueError):  # off the end
         for _ in range(MAX_SEGMENTS):
-            found = (_JPEG_MARKER_AFTER_SCAN if lowest_bits else _JPEG_MARKER).search(data, place)
-            if found is None:
+            marker = (_JPEG_MARKER_AFTER_SCAN if lowest_bits else _JPEG_MARKER).search(data, place)
+            if marker is None:
                 break
-            place = found.end()
+            place = marker.end()
             code = data[place - 1]
             if code == _SOS:
                 header = data[place + 2 : place + struct.unpack_from(">H", data, place)[0]]
@@ -250,7 +250,7 @@ def _check_iso(name: str, data: bytes) -> None:
 
 
 def _check_items(name: str, data: bytes, meta: IsoBox) -> None:
-    """Refuse more items than a decoder looks through at once, or items that share bytes again and again."""
+    """Refuse more items than a decoder searches in little time, or items that share bytes again and again."""
     boxes: dict[bytes, IsoBox] = {}
     tables_bytes = 0
     for count, box in enumerate(iso_boxes(data, meta.start + 4, min(meta.stop, len(data))), 1):

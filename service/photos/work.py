@@ -1,6 +1,6 @@
-"""How long a photo takes to decode, from what its header says: a few bytes may tell of seconds.
+"""How long a photo takes to decode, from what its header says: a few bytes may take seconds.
 
-The figures are nanoseconds of one processor of a small server (2 cores of an AMD EPYC), for the worst that was found.
+The figures are nanoseconds of one processor of a small server (2 cores of an AMD EPYC), of the slowest files.
 The limit grows with the pixels that are allowed.
 """
 
@@ -65,7 +65,7 @@ def check_work(name: str, image: Image.Image, data: bytes, max_pixels: int) -> N
         max_pixels: Most pixels that a photo may have.
 
     Raises:
-        TooLarge: It would.
+        TooLarge: By its header it would take longer than `limit_ns`.
     """
     pixels = image.width * image.height
     pixel_ns, byte_ns = _NS.get(name, (0.0, 0.0))
@@ -88,17 +88,17 @@ def _tiff_ns(image: Any, data: bytes) -> float:
     tags = image.tag_v2
     samples, is_planar = tags.get(277, 1), tags.get(284, 1) == 2
     if 324 in tags:
-        parts = len(_several(tags[324]))
-        samples_stored = parts * tags[322] * tags[323] * (1 if is_planar else samples)
+        pieces = len(_several(tags[324]))
+        samples_stored = pieces * tags[322] * tags[323] * (1 if is_planar else samples)
     else:
-        parts = len(_several(tags.get(273, ())))
+        pieces = len(_several(tags.get(273, ())))
         samples_stored = image.width * image.height * samples
     work_ns = _TIFF_UNPACKED_BYTE_NS * samples_stored * max(_several(tags.get(258, 1))) / 8
     compression = image.info.get("compression")
     if compression == "lzma":
         work_ns += _LZMA_BYTE_NS * len(data)
     elif compression in ("jpeg", "tiff_jpeg"):
-        work_ns += _JPEG_SCAN_NS * samples_stored * data.count(b"\xff\xda") / max(1, parts)
+        work_ns += _JPEG_SCAN_NS * samples_stored * data.count(b"\xff\xda") / max(1, pieces)
     return float(work_ns)
 
 

@@ -65,10 +65,10 @@ def _read_flag(value: Any, info: ValidationInfo) -> bool | None:
     """
     if isinstance(value, bool):
         return value
-    found = _FLAGS.get(str(value)) if isinstance(value, int | str) else None
-    if found is None:
+    flag = _FLAGS.get(str(value)) if isinstance(value, int | str) else None
+    if flag is None:
         raise BadOption(f"the option {info.field_name} is {_quoted(value)}; it must be true or false")
-    return found
+    return flag
 
 
 def _read_boxes(value: Any, info: ValidationInfo) -> tuple[Box, ...]:
@@ -118,7 +118,7 @@ class Options(BaseModel):
 
     @property
     def refines(self) -> bool:
-        """Whether closer passes follow the first: as asked, else where there are no boxes."""
+        """Whether closer passes follow the first: as `refine` says, else where there are no boxes."""
         return not self.boxes if self.refine is None else self.refine
 
     @property
@@ -144,11 +144,11 @@ NAMES: Final = tuple(Options.model_fields)
 def parse_options(pairs: Iterable[tuple[str, Any]], max_boxes: int) -> Options:
     """Read options from name-value pairs, in the order of query, then body.
 
-    Values are text (a query or a form) or what JSON holds, where null counts as left out. An option may be given once
+    Values are text (a query or a form) or what JSON holds, where null counts as left out. An option may occur once
     only, in any of the places.
 
     Raises:
-        BadOption: An option is unknown, is given twice, or has a value out of range.
+        BadOption: An option is unknown, occurs twice, or has a value out of range.
     """
     values: dict[str, Any] = {}
     for name, value in pairs:

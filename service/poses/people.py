@@ -59,7 +59,7 @@ class Poses:
 
     Attributes:
         width: Of the photo as a person sees it, in pixels.
-        height: Likewise.
+        height: Of the photo, in pixels.
         skeleton: What the joints are called, and how they hang together.
         people: In the order of the boxes.
         timing: Seconds by `TIMING`.

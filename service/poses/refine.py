@@ -42,7 +42,7 @@ _CLOSE: Final = 0.35  # of the photo's shorter side: how far the upper body of a
 _FEET_SHOWN: Final = 0.3  # mean confidence of the ankles, above which the photo shows them
 
 _FEWEST_JOINTS: Final = 4
-_SMALLEST_SHARE: Final = 0.1  # of the crop before: below, the joints have collapsed into a blob rather than a person
+_SMALLEST_EXTENT: Final = 0.1  # of the crop before: below, the joints have collapsed into a blob rather than a person
 
 
 def refined_crop(
@@ -53,17 +53,17 @@ def refined_crop(
     Args:
         refinement: How wide the square is, and when it is worth its time.
         crop: What the pass before saw.
-        joints: [J, 2], what it found, in photo pixels.
+        joints: [J, 2], its joints, in photo pixels.
         confidence: [J].
     """
     seen = joints[confidence >= SEEN]
     if len(seen) < _FEWEST_JOINTS:
         return crop
     low, high = seen.min(0), seen.max(0)
-    extent = np.maximum(high - low, _SMALLEST_SHARE * crop.side)
+    extent = np.maximum(high - low, _SMALLEST_EXTENT * crop.side)
     corner = (low + high - extent) / 2
-    found = Crop.around(Box(*corner.tolist(), *extent.tolist()), margin=refinement.margin)
-    return crop if overlap(crop, found) > refinement.same_overlap else found
+    closer = Crop.around(Box(*corner.tolist(), *extent.tolist()), margin=refinement.margin)
+    return crop if overlap(crop, closer) > refinement.same_overlap else closer
 
 
 def zoomed_out_crop(width: int, height: int, joints: NDArray[np.floating]) -> Crop:
@@ -71,8 +71,8 @@ def zoomed_out_crop(width: int, height: int, joints: NDArray[np.floating]) -> Cr
 
     Args:
         width: Of the photo, in pixels.
-        height: Likewise.
-        joints: [J, 2], what was found, in photo pixels: the square is centred over them.
+        height: Of the photo, in pixels.
+        joints: [J, 2], in photo pixels: the square is centred over them.
     """
     side = _ZOOMED_OUT_SIDE * height
     middle = float(np.clip(np.median(joints[:, 0]), 0, width))
@@ -113,5 +113,5 @@ def overlap(a: Crop, b: Crop) -> float:
     unit = max(a.side, b.side)
     width = min(a.x + a.side, b.x + b.side) - max(a.x, b.x)
     height = min(a.y + a.side, b.y + b.side) - max(a.y, b.y)
-    shared = max(0.0, width / unit) * max(0.0, height / unit)
-    return shared / ((a.side / unit) ** 2 + (b.side / unit) ** 2 - shared)
+    common = max(0.0, width / unit) * max(0.0, height / unit)
+    return common / ((a.side / unit) ** 2 + (b.side / unit) ** 2 - common)

@@ -31,7 +31,7 @@ from service.poses.refine import (
 
 @dataclass(frozen=True, slots=True)
 class Stations:
-    """What all trips share.
+    """What all trips use in common.
 
     Attributes:
         spec: The network's.

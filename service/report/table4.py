@@ -1,6 +1,6 @@
 """The live Table 4: the paper's seven methods as printed, and below them what this deployment measures of itself.
 
-The paper states no protocol for its Time and Memory; `Report.notes` tell ours, in every format.
+The paper states no protocol for its Time and Memory; `Report.notes` state ours, in every format.
 """
 
 import math
@@ -55,9 +55,9 @@ class MeasuredMemory(_Document):
     """Our reading of Memory, in MiB."""
 
     kind: Literal["peak resident set", "device memory"]
-    total_mib: float | None = Field(description="null where the device's memory cannot be told")
+    total_mib: float | None = Field(description="null where the device's memory is unknown")
     session_mib: float | None = Field(
-        description="what the runtime and its session added to the process' resident set; null where that is not told"
+        description="what the runtime and its session added to the process' resident set; null where that is unknown"
     )
 
 
@@ -77,7 +77,7 @@ class Deployment(_Document):
 
     model: str
     version: str
-    pckh: dict[str, float | None] = Field(description="as the model file tells, percent")
+    pckh: dict[str, float | None] = Field(description="as the model file states it, percent")
     dataset: str = Field(description="the people that PCKh was measured on")
     people: int | None
     time: MeasuredTime
@@ -212,6 +212,6 @@ def _notes(here: Deployment) -> tuple[str, ...]:
         "refine are not added up. Mean ± standard deviation (median in brackets) of "
         f"{here.time.runs} runs: {_RUNS_OF[here.time.source]}.",
         f"Memory: {memory} (in brackets, what the runtime and its session added to the resident set).",
-        f"PCKh@0.5 of {here.model} is what its file tells, on other people than the seven methods': "
+        f"PCKh@0.5 of {here.model} is what its file states, on other people than the seven methods': "
         f"{here.dataset}, {people} people.",
     )

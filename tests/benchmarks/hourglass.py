@@ -76,7 +76,7 @@ def show(ours: dict[str, Any], hourglass: dict[str, Any]) -> None:
     print(f"{processor_name()}, usable CPUs: {usable_cpus()}; {ours['provider']}, {ours['precision']}")
     print(f"one image, {ours['runs']} warm runs each, each network in a process of its own\n")
     print(f"{'':<28}{'ours':>16}{'hourglass':>16}")
-    spreads = [f"{found['mean_ms']:.1f} ± {found['deviation_ms']:.1f}" for found in (ours, hourglass)]
+    spreads = [f"{each['mean_ms']:.1f} ± {each['deviation_ms']:.1f}" for each in (ours, hourglass)]
     print(f"{'time, mean, ms':<28}{spreads[0]:>16}{spreads[1]:>16}")
     for name, mine, others in (
         ("time, median, ms", ours["median_ms"], hourglass["median_ms"]),

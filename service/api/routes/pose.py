@@ -26,7 +26,7 @@ _REFUSALS: Final = {
     408: "The body did not arrive in time.",
     413: "Too many bytes or too many pixels.",
     415: "Not an image in a format that is read, a content type that is not, or a compressed body.",
-    422: "An option is unknown, given twice, or out of range; a box lies outside the photo; or all need too long.",
+    422: "An option is unknown, occurs twice, or is out of range; a box lies outside the photo; or all need too long.",
     429: "More is waiting than can be answered in time, or held in memory.",
     500: "The network failed on this photo.",
     503: "Not ready, or the deadline passed.",
@@ -58,7 +58,7 @@ router = APIRouter(tags=["pose"], route_class=_DirectRoute)
 async def pose(request: Request) -> Response:
     """Find 16 joints for each box, or for the whole photo without boxes.
 
-    Options have the same names and rules in the query, in a form and in JSON; each may be given once (of a key that
+    Options have the same names and rules in the query, in a form and in JSON; each may occur once (of a key that
     JSON has twice, the last counts).
     """
     lifecycle: Lifecycle = request.app.state.lifecycle

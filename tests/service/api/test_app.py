@@ -146,8 +146,8 @@ def test_the_access_log_is_one_line_whatever_the_path(client: Client, caplog: py
 
 def test_server_timing_is_in_milliseconds(client: Client, astronaut: bytes) -> None:
     answer = client.post(content=astronaut)
-    told = dict(re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"]))
-    assert {stage: pytest.approx(float(ms) / 1000, abs=1e-5) for stage, ms in told.items()} == answer.json()["timing"]
+    stages = dict(re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"]))
+    assert {stage: pytest.approx(float(ms) / 1000, abs=1e-5) for stage, ms in stages.items()} == answer.json()["timing"]
 
 
 def test_a_client_that_hangs_up_is_counted_and_dropped(client: Client, engine: StandIn, astronaut: bytes) -> None:
@@ -207,8 +207,8 @@ def test_more_bytes_than_the_memory_holds_are_refused_while_others_are_under_way
     with ThreadPoolExecutor() as pool:
         first = pool.submit(client.post, "/pose?refine=false", content=astronaut)
         wait_until(lambda: engine.batches == [1])
-        told = refusal(client.post("/pose", content=astronaut), 429, "overloaded")
-        assert f"the bodies of other requests under way hold {len(astronaut):,} bytes" in told
+        detail = refusal(client.post("/pose", content=astronaut), 429, "overloaded")
+        assert f"the bodies of other requests under way hold {len(astronaut):,} bytes" in detail
         engine.gate.set()
         assert first.result().status_code == 200
     assert client.post("/pose", content=astronaut).status_code == 200
@@ -225,8 +225,8 @@ def test_what_is_parsed_counts_with_the_photo_that_is_found_in_it(
         kind = {"content-type": "application/json"}
         first = pool.submit(client.post, "/pose?refine=false", content=body, headers=kind)
         wait_until(lambda: engine.batches == [1])
-        told = refusal(client.post("/pose", content=body, headers=kind), 429, "overloaded")
-        assert f"under way hold {2 * len(body):,} bytes" in told
+        detail = refusal(client.post("/pose", content=body, headers=kind), 429, "overloaded")
+        assert f"under way hold {2 * len(body):,} bytes" in detail
         engine.gate.set()
         assert first.result().status_code == 200
 

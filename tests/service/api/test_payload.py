@@ -153,7 +153,7 @@ def test_escapes_are_read_wherever_a_piece_ends(place: int) -> None:
 
 
 def test_of_large_json_only_the_image_may_be_large() -> None:
-    told = r"bytes, too many are not the text of `image`; the limit is 131,072"
+    sentence = r"bytes, too many are not the text of `image`; the limit is 131,072"
     text = base64.b64encode(LARGE)
     beside = bodies.MOST_JSON_BYTES - len(wide(b"", boxes=""))
     assert parse_json(wide(text, boxes="1" * beside)).photo == LARGE
@@ -166,7 +166,7 @@ def test_of_large_json_only_the_image_may_be_large() -> None:
         b"[" * 10**6,
         wide(b'\\"' * 10**6),
     ):
-        with pytest.raises(TooLarge, match=told):
+        with pytest.raises(TooLarge, match=sentence):
             parse_json(body)
 
 

@@ -37,10 +37,10 @@ def test_chunks_are_joined() -> None:
 
 
 def test_every_byte_is_told_of() -> None:
-    told: list[int] = []
+    counts: list[int] = []
     receive = channel(chunk(b"ab", more=True), chunk(b"c"))
-    asyncio.run(read_body(receive, None, 3, 20, told.append))
-    assert told == [2, 1]
+    asyncio.run(read_body(receive, None, 3, 20, counts.append))
+    assert counts == [2, 1]
 
 
 def test_too_many_bytes_are_refused_as_announced_or_as_they_come() -> None:
@@ -101,8 +101,8 @@ def test_uploads_have_so_many_bytes_together_and_one_alone_any_number() -> None:
     with uploads.hold() as take:
         take(8)
         take(8)
-        told = "the bodies of other requests under way hold 16 bytes; with this one they would hold more than 10"
-        with uploads.hold() as take_too, pytest.raises(Overloaded, match=told) as refusal:
+        sentence = "the bodies of other requests under way hold 16 bytes; with this one they would hold more than 10"
+        with uploads.hold() as take_too, pytest.raises(Overloaded, match=sentence) as refusal:
             take_too(1)
         assert refusal.value.retry_after_seconds == 1
     with uploads.hold() as take:

@@ -221,8 +221,8 @@ def test_there_must_be_exactly_one_runtime(
 @pytest.mark.parametrize(("precision", "hint"), [("bf16", "bf16"), ("fp32", "f32"), ("int8", "f32")])
 def test_openvino_is_told_its_precision_threads_and_streams_in_json_text(precision: str, hint: str) -> None:
     options = session.PROVIDERS["openvino"].options(precision, 8, 4)
-    told = json.loads(options["load_config"])
-    assert told == {"CPU": {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 8, "NUM_STREAMS": 4}}
+    config = json.loads(options["load_config"])
+    assert config == {"CPU": {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 8, "NUM_STREAMS": 4}}
 
 
 def test_another_session_that_is_given_another_provider_is_refused(installed: Any, model: Path) -> None:

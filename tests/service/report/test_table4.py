@@ -73,11 +73,11 @@ def test_our_row_tells_time_memory_and_accuracy(report: Report) -> None:
 
 
 def test_notes_tell_sources_and_protocol(report: Report) -> None:
-    told = " ".join(report.notes)
+    notes = " ".join(report.notes)
     for words in ("arXiv 1801.07372", "MPII test set", "neither a protocol", "Titan X", "a protocol of our own"):
-        assert words in told
+        assert words in notes
     for words in ("MPII people, 244 people", "3 runs", "no flips", "usable CPUs: ", "threads: 2", "peak resident set"):
-        assert words in told
+        assert words in notes
 
 
 def test_on_a_gpu_memory_is_the_devices(engine: StandIn) -> None:
