@@ -3,7 +3,7 @@
 import http.client
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,24 +13,9 @@ import pytest
 from service.api import server
 from service.settings import Settings
 from tests.support.standin import wait_until
-from tests.system.test_server import Server, start, stop
+from tests.system.test_server import Server, stop
 
 CLIENTS = 32
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    running: list[Server] = []
-
-    def serve(**environment: str) -> Server:
-        running.append(start(tmp_path / "log", ("-m", "tests.support.program"), **environment))
-        return running[-1]
-
-    yield serve
-    for one in running:
-        one.process.kill()
-        one.process.wait()
-        assert "Traceback" not in one.log.read_text()
 
 
 def post_until_refused(address: tuple[str, int], photo: bytes, answers: list[str]) -> None:
@@ -99,6 +84,34 @@ def test_what_arrived_on_a_kept_connection_before_the_end_is_answered(
 def accepts(address: tuple[str, int]) -> bool:
     with socket.socket() as connection:
         return connection.connect_ex(address) == 0
+
+
+def test_what_is_left_after_the_drain_is_refused_in_words(
+    tmp_path: Path, serve: Callable[..., Server], astronaut: bytes
+) -> None:
+    hold = tmp_path / "hold"
+    running = serve(HOLD=str(hold), DSNT_POSE_DRAIN_SECONDS="0.2")
+    hold.touch()  # the network is held: however fast it were, nothing is answered within the drain
+    with ThreadPoolExecutor(40) as clients:
+        accepted = [clients.submit(running.post, astronaut) for _ in range(40)]
+        wait_until(lambda: running.metric("pose_admitted_images") >= 40, seconds=60)
+        running.process.send_signal(signal.SIGTERM)
+        answers = [answer.result() for answer in accepted]
+    hold.unlink()
+    assert running.process.wait(60) == 0
+    assert {(answer.status_code, answer.json()["reason"]) for answer in answers} == {(503, "not_ready")}
+
+
+def test_a_body_that_stalls_beyond_the_drain_is_refused_in_words(serve: Callable[..., Server]) -> None:
+    running = serve(DSNT_POSE_DRAIN_SECONDS="0.2")
+    with socket.create_connection(running.address, timeout=60) as connection:
+        connection.sendall(b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbegun")
+        wait_until(lambda: running.metric("pose_in_flight_requests") == 1)
+        assert stop(running) == 0
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"reason":"not_ready"' in answer
+    assert "POST /pose 503" in running.log.read_text()
 
 
 def test_who_stops_it_by_hand_need_not_wait_for_a_balancer(serve: Callable[..., Server]) -> None:

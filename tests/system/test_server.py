@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -50,17 +49,23 @@ class Server:
         return float(found[1]) if found else 0.0
 
 
-def start(log: Path, program: Sequence[str] = ("-m", "service"), **environment: str) -> Server:
-    """Start a service; it stops without a delay unless its environment says so."""
+@contextlib.contextmanager
+def starting(log: Path, program: Sequence[str] = ("-m", "service"), **environment: str) -> Iterator[Server]:
+    """A service until the end of the `with` block; it stops without a delay unless its environment says so."""
     command = [sys.executable, *program, "serve", "--port", "0"]
     environment = {**os.environ, "DSNT_POSE_DRAIN_DELAY_SECONDS": "0", **environment}
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, cwd=Path(__file__).parents[2], env=environment)
-    wait_until(lambda: b"listening on" in log.read_bytes() or process.poll() is not None, seconds=60)
-    assert process.poll() is None, log.read_text()
-    url = re.search(r"listening on (http://\S+)", log.read_text())
-    assert url is not None
-    return Server(process, url[1], log)
+    try:
+        wait_until(lambda: b"listening on" in log.read_bytes() or process.poll() is not None, seconds=120)
+        assert process.poll() is None, log.read_text()
+        url = re.search(r"listening on (http://\S+)", log.read_text())
+        assert url is not None
+        yield Server(process, url[1], log)
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in log.read_text()
 
 
 def stop(server: Server) -> int:
@@ -70,10 +75,9 @@ def stop(server: Server) -> int:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start(tmp_path_factory.mktemp("server") / "log")
-    yield server
-    assert stop(server) == 0
-    assert "Traceback" not in server.log.read_text()
+    with starting(tmp_path_factory.mktemp("server") / "log") as server:
+        yield server
+        assert stop(server) == 0
 
 
 def joints(answer: httpx.Response) -> np.ndarray:
@@ -209,42 +213,13 @@ def test_nothing_leaks(server: Server, astronaut: bytes) -> None:
     assert server.metric("pose_inference_memory_bytes") < 2**30
 
 
-def test_what_is_left_after_the_drain_is_refused_in_words(tmp_path: Path, astronaut: bytes) -> None:
-    server = start(tmp_path / "log", DSNT_POSE_DRAIN_SECONDS="0.2", DSNT_POSE_DEADLINE_SECONDS="3600")
-    with ThreadPoolExecutor(40) as clients:
-        accepted = [clients.submit(server.post, astronaut) for _ in range(40)]
-        wait_until(lambda: server.metric("pose_in_flight_requests") >= 40)
-        assert stop(server) == 0
-        answers = [answer.result() for answer in accepted]
-    refused = [answer for answer in answers if answer.status_code != 200]
-    assert refused
-    assert {(answer.status_code, answer.json()["reason"]) for answer in refused} == {(503, "not_ready")}
-    assert "Traceback" not in server.log.read_text()
-
-
-def test_a_body_that_stalls_beyond_the_drain_is_refused_in_words(tmp_path: Path) -> None:
-    server = start(tmp_path / "log", DSNT_POSE_DRAIN_SECONDS="0.2")
-    with socket.create_connection(server.address, timeout=20) as connection:
-        connection.sendall(b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbegun")
-        wait_until(lambda: server.metric("pose_in_flight_requests") == 1)
-        assert stop(server) == 0
-        answer = connection.recv(65536)
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert b'"reason":"not_ready"' in answer
-    log = server.log.read_text()
-    assert "POST /pose 503" in log
-    assert "Traceback" not in log
-
-
-def test_sigterm_under_load_loses_no_accepted_request(tmp_path: Path, astronaut: bytes) -> None:
-    server = start(tmp_path / "log")
+def test_sigterm_under_load_loses_no_accepted_request(serve: Callable[..., Server], astronaut: bytes) -> None:
+    server = serve(("-m", "service"))
     with ThreadPoolExecutor(8) as clients:
         people = f"boxes={';'.join(2 * BOXES)}"  # so many that none is answered before all are accepted
         accepted = [clients.submit(server.post, astronaut, people) for _ in range(8)]
         wait_until(lambda: server.metric("pose_in_flight_requests") >= 8)
-        begin = time.monotonic()
         assert stop(server) == 0
         assert [answer.result().status_code for answer in accepted] == [200] * 8
-    assert time.monotonic() - begin < 30
     with pytest.raises(httpx.ConnectError):
         server.post(astronaut)

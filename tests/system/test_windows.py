@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 
 from models.spec.contract import SHIPPED_MODEL
 from tests.support.paths import PHOTOS
-from tests.system.test_server import joints, start
+from tests.system.test_server import Server, joints
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ("-m", "tests.support.windows")
@@ -28,16 +29,11 @@ def test_predict_prints_its_joints() -> None:
     assert "head_top" in answer.stdout
 
 
-def test_serve_answers_a_photo_and_ends_at_ctrl_c(tmp_path: Path, astronaut: bytes) -> None:
-    server = start(tmp_path / "log", PROGRAM)
-    try:
-        assert joints(server.post(astronaut, "boxes=60,10,300,500")).shape == (1, 16, 2)
-        report = httpx.get(f"{server.url}/report", headers={"Accept": "application/json"}).json()
-        assert report["deployment"]["memory"]["total_mib"] is None
-        assert httpx.get(f"{server.url}/metrics").status_code == 200
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(60) == 0
-    finally:
-        server.process.kill()
-        server.process.wait()
-    assert "Traceback" not in server.log.read_text()
+def test_serve_answers_a_photo_and_ends_at_ctrl_c(serve: Callable[..., Server], astronaut: bytes) -> None:
+    server = serve(PROGRAM)
+    assert joints(server.post(astronaut, "boxes=60,10,300,500")).shape == (1, 16, 2)
+    report = httpx.get(f"{server.url}/report", headers={"Accept": "application/json"}).json()
+    assert report["deployment"]["memory"]["total_mib"] is None
+    assert httpx.get(f"{server.url}/metrics").status_code == 200
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(60) == 0
