@@ -13,7 +13,7 @@ import pytest
 from models.spec.contract import SHIPPED_MODEL
 from tests.docker.monitoring import DOCKER, Prometheus, accelerated, rules
 from tests.support.standin import wait_until
-from tests.system.test_server import Server, start, stop
+from tests.system.test_server import Server, starting, stop
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,9 +24,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start(tmp_path_factory.mktemp("server") / "log")
-    yield server
-    assert stop(server) == 0
+    with starting(tmp_path_factory.mktemp("server") / "log") as server:
+        yield server
+        assert stop(server) == 0
 
 
 @pytest.fixture(scope="module")
