@@ -18,7 +18,7 @@ def network() -> HourglassPoseNetwork:
 
 @pytest.fixture(scope="module")
 def images() -> Tensor:
-    return torch.randn(2, 3, 64, 128, generator=torch.Generator().manual_seed(0))
+    return torch.randn(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
 
 
 def test_parameters_are_those_of_the_authors_layers() -> None:
@@ -55,9 +55,9 @@ def test_an_hourglass_reaches_four_levels_down() -> None:
     assert depth == 4
 
 
-def test_every_stack_gives_maps_of_a_quarter(network: HourglassPoseNetwork, images: Tensor) -> None:
-    with torch.inference_mode():
-        maps = network.backbone(images)
+def test_every_stack_gives_maps_of_a_quarter() -> None:
+    with torch.device("meta"):  # shapes only
+        maps = StackedHourglass(2, joints=3)(torch.zeros(2, 3, 64, 128))
     assert [z.shape for z in maps] == [(2, 3, 16, 32)] * 2
 
 
@@ -66,7 +66,7 @@ def test_the_networks_pose_is_its_last_stacks(network: HourglassPoseNetwork, ima
         poses, pose = network.poses(images), network(images)
     assert torch.equal(poses[-1].coordinates, pose.coordinates)
     assert not torch.allclose(poses[0].heatmaps, pose.heatmaps)
-    assert torch.allclose(pose.heatmaps.sum((-2, -1)), torch.ones(2, 3))
+    assert torch.allclose(pose.heatmaps.sum((-2, -1)), torch.ones(1, 3))
     assert (pose.coordinates.abs() <= 1).all()
 
 

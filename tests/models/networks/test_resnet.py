@@ -8,8 +8,8 @@ from models.networks.resnet import ARCHITECTURES, ResNet
 @pytest.mark.parametrize("depth", ARCHITECTURES)
 @pytest.mark.parametrize("stride", [32, 16, 8, 4])
 def test_features_have_one_cell_per_stride(depth: int, stride: int) -> None:
-    with torch.inference_mode():
-        features = ResNet(depth, stride).eval()(torch.zeros(1, 3, 64, 96))
+    with torch.device("meta"):  # shapes only
+        features = ResNet(depth, stride)(torch.zeros(1, 3, 64, 96))
     assert features.shape == (1, 2048 if depth >= 50 else 512, 64 // stride, 96 // stride)
 
 
@@ -17,7 +17,7 @@ def test_features_have_one_cell_per_stride(depth: int, stride: int) -> None:
 @pytest.mark.parametrize("stride", [16, 8, 4])
 def test_dilation_keeps_what_each_filter_sees(depth: int, stride: int) -> None:
     torch.manual_seed(0)
-    network, images = ResNet(depth, 32).eval(), torch.randn(1, 3, 128, 128)
+    network, images = ResNet(depth, 32).eval(), torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         coarse = network(images)
         network.set_output_stride(stride)
