@@ -140,8 +140,9 @@ class Server(uvicorn.Server):
 
     async def _wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while loop.time() < until and not is_over() and not self.force_exit:
+        until, is_late = loop.time() + seconds, False
+        while not (is_late or is_over() or self.force_exit):
+            is_late = loop.time() >= until  # once more then: what has arrived while the loop was held up is read
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:

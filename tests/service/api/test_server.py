@@ -61,6 +61,25 @@ def test_a_connection_that_was_not_accepted_yet_is_answered(settings: Settings, 
             assert_last_answer(connection)
 
 
+def test_a_request_that_arrived_while_the_server_was_held_up_is_answered(
+    settings: Settings, engine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_LINGER_SECONDS", 0)  # over before the server has looked once
+    app = create_app(settings, lambda _: engine)
+    kept: list[socket.socket] = []
+
+    class Interrupted(Server):
+        async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+            await super()._stop_listening(sockets)
+            kept[0].sendall(PROBE)
+
+    with running(Interrupted(app, app.state.lifecycle, LIMITS)) as serving, serving.connect(PROBE) as connection:
+        assert b"connection: close" not in connection.recv(65536)
+        kept.append(connection)
+        serving.stop()
+        assert_last_answer(connection)
+
+
 def test_an_address_that_is_bound_is_taken_before_anyone_listens() -> None:
     with listen("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
