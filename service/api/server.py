@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import math
 import os
 import signal
 import socket
+import struct
+import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
@@ -24,6 +27,16 @@ _CHECK_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.05
 _LINGER_SECONDS: Final = 1.0  # in the drain, for requests that are on their way on kept connections
 _REFUSAL_SECONDS: Final = 3  # after the drain, for telling those who are left
+
+_SO_ATTACH_FILTER: Final = 26  # Linux's; the module `socket` has no name for it
+_DROP_SYN: Final = struct.pack(
+    "HBBI" * 4,
+    *(0x30, 0, 0, 13),  # load the byte of TCP's flags,
+    *(0x45, 0, 1, 0x02),  # unless it has SYN skip an instruction,
+    *(0x06, 0, 0, 0),  # drop the packet,
+    *(0x06, 0, 0, 0xFFFF),  # let it pass
+)
+"""A program of four instructions for the kernel's packet filter."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -146,7 +159,13 @@ class Server(uvicorn.Server):
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
-        """Close the listeners, which resets what they have not accepted; so accept it just before."""
+        """Close the listeners, which resets what they have not accepted; so accept it just before.
+
+        Who connects between the two would be reset as well; so nobody may from shortly before.
+        """
+        for listener in sockets:
+            _ignore_newcomers(listener)
+        await asyncio.sleep(_POLL_SECONDS)  # for the handshakes that are under way
         accepted = [connection for listener in sockets for connection in _accept_all(listener)]
         for server in self.servers:
             server.close()
@@ -159,6 +178,15 @@ class Server(uvicorn.Server):
 
     def _make_connection(self) -> Connection:
         return Connection(self.config, self._connections, self.lifespan.state)
+
+
+def _ignore_newcomers(listener: socket.socket) -> None:
+    """Let Linux drop the packets that ask for a connection; their senders try again, and find the port closed."""
+    if sys.platform == "linux":
+        instructions = ctypes.create_string_buffer(_DROP_SYN)
+        program = struct.pack("HP", len(_DROP_SYN) // 8, ctypes.addressof(instructions))
+        with contextlib.suppress(OSError):  # a sandbox may know no filters
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _accept_all(listener: socket.socket) -> list[socket.socket]:

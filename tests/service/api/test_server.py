@@ -1,6 +1,9 @@
 """How a server begins, and how it stops: its address is its own, and what has arrived is answered."""
 
+import errno
+import select
 import socket
+import sys
 
 import pytest
 
@@ -59,6 +62,27 @@ def test_a_connection_that_was_not_accepted_yet_is_answered(settings: Settings, 
         wait_until(lambda: bool(late))
         with late[0] as connection:
             assert_last_answer(connection)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's packet filter")
+def test_who_connects_after_the_last_accept_is_not_connected_and_reset(
+    settings: Settings, engine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(settings, lambda _: engine)
+    accept_all = server._accept_all
+    with socket.socket() as late:
+        late.setblocking(False)
+
+        def accept_all_but_one(listener: socket.socket) -> list[socket.socket]:
+            accepted = accept_all(listener)
+            late.connect_ex(listener.getsockname())  # its first packet has arrived when this returns
+            return accepted
+
+        monkeypatch.setattr(server, "_accept_all", accept_all_but_one)
+        with running(Server(app, app.state.lifecycle, LIMITS)) as serving:
+            serving.stop()
+        select.select([], [late], [], 20)
+        assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
 
 
 def test_a_request_that_arrived_while_the_server_was_held_up_is_answered(
