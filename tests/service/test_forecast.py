@@ -94,3 +94,24 @@ def test_the_margin_widens_at_misses_and_rests_where_one_wait_in_a_hundred_is_lo
     for _ in range(100):
         margin.learn(10.0)
     assert margin.factor == 3.0
+
+
+def test_a_batch_weighs_as_much_as_its_images() -> None:
+    clock = Clock()
+    throughput = Throughput(clock)
+    for _ in range(100):
+        run(throughput, clock, 0.1)
+    run(throughput, clock, 12.8, images=64)
+    assert throughput.images_per_second == pytest.approx(5, rel=0.07)
+
+
+def test_an_image_takes_no_less_than_a_run() -> None:
+    clock = Clock()
+    throughput = Throughput(clock)
+    began = [throughput.begin() for _ in range(4)]
+    clock.now += 2
+    for each in began:
+        throughput.end(each, 1)
+    assert throughput.images_per_second == pytest.approx(2, rel=0.1)
+    assert throughput.seconds(1) == pytest.approx(2)
+    assert throughput.seconds(40) == pytest.approx(20, rel=0.1)

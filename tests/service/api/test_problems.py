@@ -5,7 +5,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.api.problems import Problem, describe, translate
-from service.errors import BadOption, MethodNotAllowed, Overloaded
+from service.errors import BadOption, EncodedBody, MethodNotAllowed, Overloaded
 
 
 def test_a_problem_document_has_all_members() -> None:
@@ -52,3 +52,15 @@ def test_the_frameworks_own_refusals_become_ours(error: Exception, status: int, 
 def test_allowed_methods_are_said() -> None:
     assert describe(MethodNotAllowed("no", "POST"), "x").headers["allow"] == "POST"
     assert "allow" not in describe(BadOption("no"), "x").headers
+
+
+def test_a_client_is_to_wait_for_a_second_at_least() -> None:
+    assert describe(Overloaded("no", retry_after_seconds=0), "x").headers["retry-after"] == "1"
+
+
+def test_the_encoding_that_is_read_is_said() -> None:
+    assert describe(EncodedBody("no"), "x").headers["accept-encoding"] == "identity"
+
+
+def test_a_long_path_is_cut_short() -> None:
+    assert len(translate(HTTPException(404), "GET", "/" + "a" * 10_000).detail) < 300

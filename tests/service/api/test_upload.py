@@ -57,11 +57,34 @@ def test_a_client_that_hangs_up_or_stalls_in_its_body() -> None:
         asyncio.run(read_body(channel(chunk(b"x", more=True)), None, 10, 0.01, ignore))
 
 
-def test_work_is_done_while_the_client_is_there() -> None:
+@pytest.mark.parametrize("length", ["x", "-1", ""])
+def test_a_length_that_is_none_is_not_gone_by(length: str) -> None:
+    assert asyncio.run(read_body(channel(chunk(b"abc")), length, 3, 20, ignore)) == b"abc"
+
+
+def test_work_is_done_while_the_client_is_there_and_nobody_listens_for_it_afterwards() -> None:
     async def work() -> int:
         return 3
 
-    assert asyncio.run(while_connected(channel(), work())) == 3
+    async def main() -> int:
+        result = await while_connected(channel(), work())
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 1
+        return result
+
+    assert asyncio.run(main()) == 3
+
+
+def test_who_is_cancelled_by_the_server_has_not_hung_up() -> None:
+    async def main() -> None:
+        waiting = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(while_connected(channel(), asyncio.wait_for(waiting, None)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
 
 
 def test_work_is_cancelled_when_the_client_goes() -> None:

@@ -129,3 +129,49 @@ def test_what_would_be_late_is_taken_out(now: float, is_late: bool) -> None:
     bench.add(1, deadline=9.0)
     bench.now = now
     assert (bench.schedule.pop_late() is request) == is_late
+
+
+def test_time_is_short_where_it_is_for_all_before_a_request_together() -> None:
+    bench = Bench(images_per_second=10.0)
+    first = bench.add(3, deadline=1.1)
+    bench.add(3, deadline=1.15)
+    bench.add(3, deadline=1.2)
+    order = []
+    for _ in range(3):
+        order.append(bench.next())
+        bench.now += 0.1
+    assert order == [first] * 3
+
+
+def test_what_has_been_taken_takes_no_more_time() -> None:
+    bench = Bench(images_per_second=10.0)
+    request = bench.add(4)
+    bench.next()
+    assert request.seconds == pytest.approx(0.3)
+
+
+def test_the_next_batch_is_of_the_engine_whose_requests_turn_it_is() -> None:
+    bench = Bench(streams=1)
+    other = bench.another()
+    bench.add(2, deadline=10.0)
+    bench.add(1, deadline=20.0, lane=other)
+    assert [bench.next().lane for _ in range(3)] == [bench.lane, other, bench.lane]
+
+
+def test_images_that_are_taken_are_not_expected_beside_themselves() -> None:
+    bench = Bench(streams=4)
+    bench.add(3)
+    assert [bench.take().beside for _ in range(3)] == [2, 2, 2]
+
+
+def test_a_request_waits_until_its_first_image_is_taken_and_is_computed_from_then_on() -> None:
+    bench = Bench(streams=1)
+    request = bench.add(2)
+    request.wanted = frozenset({"confidence"})
+    for begin, (taken, answered) in enumerate([(1.0, 2.0), (3.0, 5.0)]):
+        bench.now = taken
+        bench.next()
+        request.add(begin, {"confidence": np.full((1, 16), begin, np.float32)}, answered)
+    served = request.future.result(0)
+    assert (served.queue_seconds, served.inference_seconds) == (1.0, 4.0)
+    assert served.outputs["confidence"][:, 0].tolist() == [0, 1]

@@ -8,7 +8,7 @@ from models.spec.contract import JOINT_OUTPUTS, SHIPPED_MODEL
 from models.spec.crop import Box, Crop, CropRule, cut
 from service.inference.onnx_engine import OnnxEngine
 from service.photos.crops import KeptPhotos, PhotoSource
-from service.photos.decoding import decode
+from service.photos.decoding import Photo, PhotoFile, decode
 from service.settings import Settings
 from tests.benchmarks.photos import large_photo, whole
 from tests.models.spec.test_crop import blob, centroid
@@ -80,6 +80,31 @@ def test_photos_are_kept_as_long_as_there_is_room_and_decoded_again_otherwise(en
     del first, photo
     third.cut([Crop(50, 50, 500)], is_last=False)
     assert third.is_decoded
+
+
+def test_a_photo_is_kept_in_just_the_room_it_needs(encode: Encode) -> None:
+    photo = source(encode(Image.new("RGB", (40, 20), RED)), room_bytes=4 * 40 * 20)
+    photo.cut([Crop.whole(40, 20)], is_last=False)
+    assert photo.is_decoded
+
+
+def test_a_photo_is_decoded_as_finely_as_its_smallest_crop_needs_and_again_only_where_that_shows(
+    encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[float] = []
+
+    def recorded(file: PhotoFile, step: float, outside: tuple[int, int, int]) -> Photo:
+        steps.append(step)
+        return original(file, step, outside)
+
+    original = PhotoFile.decode
+    monkeypatch.setattr(PhotoFile, "decode", recorded)
+    photo = source(encode(Image.new("RGB", (1600, 1200), RED), "JPEG"))
+    photo.cut([Crop.whole(1600, 1200)], is_last=False)
+    photo.cut([Crop(0, 0, 800)], is_last=False)
+    assert steps == [1600 / 224 / 2]
+    photo.cut([Crop(0, 0, 800), Crop(0, 0, 240)])
+    assert steps[1:] == [240 / 224]
 
 
 def test_a_photo_that_is_cut_once_is_not_kept(encode: Encode) -> None:

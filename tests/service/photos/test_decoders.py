@@ -61,6 +61,9 @@ def test_nobody_waits_while_a_decoder_is_free() -> None:
     queue.add(Job(COST, clock.now + 100))
     assert queue.take() is not None
     assert queue.wait_seconds == 0
+    queue.add(Job(COST, clock.now + 100))
+    assert queue.take() is not None
+    assert queue.wait_seconds == pytest.approx(1.0, rel=0.01)  # none is free, though nothing waits
 
 
 def test_a_photo_that_would_be_late_is_refused_and_the_next_one_decoded() -> None:
@@ -116,11 +119,12 @@ def test_a_cancelled_photo_leaves_the_queue_at_once(decoders: Decoders) -> None:
     assert order == [2]
 
 
-def test_a_failure_reaches_the_caller_and_the_thread_goes_on(decoders: Decoders) -> None:
+@pytest.mark.parametrize("error", [Malformed("broken"), SystemExit("killed")])
+def test_a_failure_reaches_the_caller_and_the_thread_goes_on(decoders: Decoders, error: BaseException) -> None:
     def fail() -> None:
-        raise Malformed("broken")
+        raise error
 
-    with pytest.raises(Malformed):
+    with pytest.raises(type(error)):
         decoders.submit(fail, COST, time.monotonic() + 20).result(20)
     assert decoders.submit(lambda: 7, COST, time.monotonic() + 20).result(20) == 7
 
@@ -135,6 +139,13 @@ def test_what_waits_when_the_decoders_close_is_done_and_nothing_more_taken() -> 
         decoders.submit(lambda: None, COST, time.monotonic() + 20)
     gate.set()
     assert last.result(20) == "done"
+    wait_until(lambda: not any(thread.is_alive() for thread in decoders._threads))
+
+
+def test_idle_decoders_end_when_they_are_closed() -> None:
+    decoders = Decoders(3)
+    decoders.start()
+    decoders.close()
     wait_until(lambda: not any(thread.is_alive() for thread in decoders._threads))
 
 

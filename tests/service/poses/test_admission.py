@@ -1,9 +1,14 @@
+import asyncio
+import time
 from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from service.errors import BadOption, DeadlineMissed, Malformed, Overloaded
-from service.poses.admission import Admission
+from service.poses.admission import Admission, BoundedEstimator
+from service.poses.options import Options
 
 
 def test_what_cannot_be_answered_in_time_is_refused_with_the_time_to_wait() -> None:
@@ -94,7 +99,7 @@ def test_the_margin_follows_what_predictions_miss_and_late_answers() -> None:
                 raise error
 
     answer(4.0)
-    answer(1.0, Malformed("broken"))
+    answer(60.0, Malformed("broken"))
     assert door.limit_images == 80
     answer(4.1 * 1.5)
     assert door.limit_images == pytest.approx(80 / 1.099)
@@ -114,3 +119,49 @@ def test_a_service_of_unknown_speed_admits_everything() -> None:
     unknown = Admission(lambda: 0.0, deadline_seconds=1)
     with unknown.admit(64), unknown.admit(64):
         assert unknown.admitted_images == 128
+
+
+def test_the_network_works_on_what_waits_while_the_photo_is_decoded() -> None:
+    door = Admission(lambda: 2.0, 3, lambda: 0.1)
+    with door.admit(4), door.admit(1, 0.9):  # 0.9 s, 1.25 x (2 - 0.9) s and 0.5 s
+        assert door.admitted_images == 5
+
+
+def test_a_requests_own_time_is_no_miss_of_the_wait() -> None:
+    now = 0.0
+    door = Admission(lambda: 10.0, 10, clock=lambda: now)
+    with door.admit(40), door.admit(10):
+        now += 5.5  # 4 s of waiting were predicted, and a second of its own
+    assert door.limit_images == 80
+
+
+def bounded(estimate: Any) -> BoundedEstimator:
+    """A door of 5 s before a network of 2 images/s, and decoders that are free in 3.2 s and need 0.9 s for a photo."""
+    estimator: Any = SimpleNamespace(
+        lane=SimpleNamespace(throughput=SimpleNamespace(images_per_second=2.0)),
+        decoders=SimpleNamespace(wait_seconds=lambda: 3.2),
+        predict_decode_seconds=lambda _: 0.9,
+        estimate=estimate,
+    )
+    return BoundedEstimator(estimator, 5)
+
+
+def test_an_estimator_admits_all_images_of_a_request_and_passes_the_deadline_on() -> None:
+    seen: list[float] = []
+
+    async def estimate(_data: bytes, _options: Options, deadline: float) -> None:
+        seen.extend((door.admission.admitted_images, deadline - time.monotonic()))
+
+    door = bounded(estimate)
+    asyncio.run(door.estimate(b"", Options(refine=True)))
+    assert seen[0] == Options(refine=True).images > 1
+    assert 0 < seen[1] <= 5
+
+
+def test_an_estimators_door_knows_of_its_decoders() -> None:
+    async def estimate(*_: object) -> None:
+        pytest.fail("it is admitted")
+
+    door = bounded(estimate)
+    with door.admission.admit(1), pytest.raises(Overloaded, match=r"1 more would take 5\.4 s"):
+        asyncio.run(door.estimate(b"", Options(refine=False)))

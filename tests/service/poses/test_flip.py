@@ -36,6 +36,8 @@ def test_the_average_is_read_off_the_averaged_maps(seed: int) -> None:
     expected = read(main_mode((heatmaps[:2] + heatmaps[2:, list(MIRROR), :, ::-1]) / 2))
     for name in ("coordinates", "covariance", "heatmaps"):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+    confidence = heatmaps.max((-2, -1))
+    np.testing.assert_allclose(found["confidence"], (confidence[:2] + confidence[2:, list(MIRROR)]) / 2, atol=1e-6)
 
 
 def test_where_the_mirror_image_disagrees_the_surer_place_is_taken_and_none_between() -> None:

@@ -111,3 +111,20 @@ def test_an_unknown_option_is_refused_even_as_null() -> None:
         parse_options([("mode", None)], 64)
     assert parse_options([("boxes", None), ("flip", None)], 64) == parse_options([], 64)
     assert parse_options([("flip", "true"), ("flip", None)], 64).flip
+
+
+def test_as_many_boxes_and_as_long_a_text_as_are_allowed_are_read() -> None:
+    assert len(parse_options([("boxes", [[0, 0, 5, 5]] * 64)], 64).boxes) == 64
+    assert parse_options([("boxes", "0,0,5,5".ljust(64 * 1024))], 64).boxes == (Box(0, 0, 5, 5),)
+    with pytest.raises(BadOption):
+        parse_options([("boxes", "0,0,5,5".ljust(64 * 1024 + 1))], 64)
+
+
+def test_boxes_are_fractions_only_where_all_their_corners_are() -> None:
+    for row in ([0.2, 0, 0.5, 30], [0, 0.2, 30, 0.5]):
+        assert parse_options([("boxes", [row])], 64).boxes == (Box(*row),)
+
+
+def test_a_corner_may_lie_as_far_on_either_side() -> None:
+    with pytest.raises(BadOption, match=r"box 0 has x -2e\+09; the limit is 1e\+09"):
+        parse_options([("boxes", [[-2e9, 0, 5, 5]])], 64)

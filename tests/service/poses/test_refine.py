@@ -45,6 +45,7 @@ def test_doubtful_joints_take_no_part() -> None:
 def test_too_few_joints_keep_the_crop() -> None:
     joints = np.linspace([100, 100], [300, 300], 16)
     assert refined_crop(TIGHT, WHOLE, joints, np.where(np.arange(16) < 3, 1.0, 0.0)) is WHOLE
+    assert refined_crop(TIGHT, WHOLE, joints, np.where(np.arange(16) < 4, 1.0, 0.0)) is not WHOLE
 
 
 def test_a_crop_that_would_hardly_change_is_kept() -> None:
@@ -78,6 +79,13 @@ def test_the_zoomed_out_crop_holds_the_photos_height_and_more_below(width: int, 
     assert crop.y + crop.side > 2 * height
 
 
+def test_the_zoomed_out_crop_is_over_most_of_the_joints() -> None:
+    joints = np.full((16, 2), 100.0)
+    joints[0, 0] = 1000
+    crop = zoomed_out_crop(1000, 1000, joints)
+    assert crop.x + crop.side / 2 == pytest.approx(100)
+
+
 def upper_body(reach: float) -> np.ndarray:
     """Joints of which all but the legs span `reach` of a photo of 1000 pixels."""
     joints = np.linspace([0, 0], [reach * 1000] * 2, 16)
@@ -89,6 +97,9 @@ def test_a_close_up_is_surer_zoomed_out_shows_no_feet_and_fills_the_photo() -> N
     sure, doubtful = np.full(16, 0.8), np.full(16, 0.7)
     sure[list(LOWER_BODY)] = 0.1
     assert is_close_up(MPII, 1000, upper_body(0.9), sure, doubtful)
+    narrow = upper_body(0.9) * [0, 1]
+    assert is_close_up(MPII, 1000, narrow, sure, doubtful)
+    assert is_close_up(MPII, 1000, upper_body(0.9), np.full(16, SEEN), np.zeros(16))
     assert not is_close_up(MPII, 1000, upper_body(0.9), sure, sure)
     assert not is_close_up(MPII, 1000, upper_body(0.3), sure, doubtful)
     assert not is_close_up(MPII, 1000, upper_body(0.9), np.full(16, 0.8), doubtful)
