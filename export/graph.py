@@ -1,8 +1,9 @@
 """The exported graph: uint8 crops in; the contract's outputs (`models.spec.contract`) and the whole maps out."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
+from types import MappingProxyType
 from typing import Final
 
 import onnx
@@ -52,7 +53,9 @@ class ExportGraph(nn.Module):
         return outputs.coordinates, outputs.covariance, confidence, outputs.heatmaps, outputs.maps
 
 
-def trace(graph: nn.Module, size_px: int, outputs: Sequence[str]) -> onnx.ModelProto:
+def trace(
+    graph: nn.Module, size_px: int, outputs: Sequence[str], axes: Mapping[str, Mapping[int, str]] = MappingProxyType({})
+) -> onnx.ModelProto:
     """Trace a graph of uint8 pictures [N, size_px, size_px, 3] into an ONNX model with float32 weights.
 
     torch 2.13's newer exporter folds batch norm away and renames what it folds; training could not start from such a
@@ -62,6 +65,7 @@ def trace(graph: nn.Module, size_px: int, outputs: Sequence[str]) -> onnx.ModelP
         graph: Takes the pictures and gives a tuple of tensors whose first axis is N.
         size_px: Side of a picture.
         outputs: Names of the tensors.
+        axes: Names of the axes beside the first that are free, by tensor.
     """
     graph.eval()
     graph.training = True  # of this module alone: else the exporter merges equal tensors and drops a name of each pair
@@ -75,7 +79,7 @@ def trace(graph: nn.Module, size_px: int, outputs: Sequence[str]) -> onnx.ModelP
             file,  # type: ignore[arg-type]  # the stub knows only paths
             input_names=[INPUT],
             output_names=list(outputs),
-            dynamic_axes={name: {0: "N"} for name in (INPUT, *outputs)},
+            dynamic_axes={name: {0: "N", **axes.get(name, {})} for name in (INPUT, *outputs)},
             opset_version=OPSET,
             training=torch.onnx.TrainingMode.PRESERVE,
             do_constant_folding=False,

@@ -11,7 +11,7 @@ Weights have 7 bits. Processors without VNNI multiply unsigned by signed bytes a
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -41,6 +41,9 @@ RANGE_PACKS: Final = ("train-mpii", "train-lsp")
 
 PRECISION: Final = "int8: 7-bit weights, 8-bit activations; first and last convolution in float"
 
+_KINDS: Final = ("Conv", "Relu", "Add")
+"""Operators of the network that compute with bytes."""
+
 LARGEST_SUM_16_BITS: Final = 32_767
 _LARGEST_ACTIVATION: Final = 255
 _PERCENTILE: Final = 99.999
@@ -54,16 +57,16 @@ def add_int8_options(parser: argparse.ArgumentParser) -> None:
     add("--range-method", choices=METHODS, default="minmax", help="how ranges are chosen")
 
 
-class CropReader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is not typed
-    """Hands crops, uint8 [n, 224, 224, 3], to the calibration one by one."""
+class PictureReader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is not typed
+    """Hands pictures, each uint8 [h, w, 3], to the calibration one by one."""
 
-    def __init__(self, crops: NDArray[np.uint8]) -> None:
-        self._crops: Iterator[NDArray[np.uint8]] = iter(crops)
+    def __init__(self, pictures: Iterable[NDArray[np.uint8]]) -> None:
+        self._pictures = iter(pictures)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """The next crop as the network's input; None after the last."""
-        crop = next(self._crops, None)
-        return None if crop is None else {INPUT: crop[None]}
+        """The next picture as the network's input; None after the last."""
+        picture = next(self._pictures, None)
+        return None if picture is None else {INPUT: picture[None]}
 
 
 def quantize(path: Path, crops: NDArray[np.uint8], method: str = "minmax") -> onnx.ModelProto:
@@ -76,16 +79,32 @@ def quantize(path: Path, crops: NDArray[np.uint8], method: str = "minmax") -> on
     """
     model = folded(path)
     first, *_, last = (node.name for node in convolutions(model))
+    body = [name for name in between(model, _KINDS) if name not in (first, last)]
+    quantised = quantize_nodes(model, body, crops, method)
+    helper.set_model_props(quantised, replace(read_contract(model), precision=PRECISION).to_metadata())
+    return store_as_float16(quantised)
+
+
+def quantize_nodes(
+    model: onnx.ModelProto, nodes: Sequence[str], pictures: Iterable[NDArray[np.uint8]], method: str
+) -> onnx.ModelProto:
+    """Quantise some nodes of a folded model by the ranges that pictures, each uint8 [h, w, 3], show.
+
+    Args:
+        model: The float model.
+        nodes: Names of those that compute with bytes.
+        pictures: What the network will see.
+        method: One of `METHODS`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, str(source))
         quantize_static(
             source,
             target,
-            CropReader(crops),
+            PictureReader(pictures),
             quant_format=QuantFormat.QDQ,
-            nodes_to_quantize=_body(model),
-            nodes_to_exclude=[first, last],
+            nodes_to_quantize=list(nodes),
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
@@ -93,16 +112,14 @@ def quantize(path: Path, crops: NDArray[np.uint8], method: str = "minmax") -> on
             calibrate_method=METHODS[method],
             extra_options={"CalibPercentile": _PERCENTILE},
         )
-        quantised = onnx.load(str(target))
-    helper.set_model_props(quantised, replace(read_contract(model), precision=PRECISION).to_metadata())
-    return store_as_float16(quantised)
+        return onnx.load(str(target))
 
 
-def _body(model: onnx.ModelProto) -> list[str]:
-    """The nodes from the first convolution to the heatmaps' that compute with bytes."""
+def between(model: onnx.ModelProto, kinds: Sequence[str]) -> list[str]:
+    """The nodes of some kinds of operator from the first convolution of a folded model to the last, both included."""
     names = [node.name for node in model.graph.node]
     first, *_, last = (names.index(layer.name) for layer in convolutions(model))
-    return [node.name for node in model.graph.node[first : last + 1] if node.op_type in ("Conv", "Relu", "Add")]
+    return [node.name for node in model.graph.node[first : last + 1] if node.op_type in kinds]
 
 
 def largest_partial_sum(model: onnx.ModelProto) -> int:
@@ -131,6 +148,16 @@ def to_int8(path: Path, options: argparse.Namespace) -> onnx.ModelProto:
     """
     crops = range_crops(options.data, options.range_packs, options.range_crops)
     model = quantize(path, crops, options.range_method)
+    check_sums(model)
+    return model
+
+
+def check_sums(model: onnx.ModelProto) -> None:
+    """See that a quantised model computes the same on every processor.
+
+    Raises:
+        GateError: It would overflow on processors without VNNI.
+    """
     largest = largest_partial_sum(model)
     print(f"largest sum of two products: {largest}; 16 bits hold {LARGEST_SUM_16_BITS}")
     if largest > LARGEST_SUM_16_BITS:
@@ -138,7 +165,6 @@ def to_int8(path: Path, options: argparse.Namespace) -> onnx.ModelProto:
             f"int8 sums two products to {largest}, 16 bits hold {LARGEST_SUM_16_BITS}: it would overflow on "
             "processors without VNNI"
         )
-    return model
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,11 +17,11 @@ import json
 import math
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 import torch
@@ -43,6 +43,9 @@ SAME_COLOUR: Final = 6
 
 DEVELOPMENT: Final = "dev"
 """The pack for choosing and calibrating, never for training."""
+
+
+Line = TypeVar("Line")
 
 
 class PackError(ValueError):
@@ -135,12 +138,27 @@ def read_people(folder: Path, packs: Iterable[str]) -> Iterator[Example]:
     Raises:
         PackError: A file is missing, cut or otherwise broken; or a line lacks something, or says what cannot be.
     """
+    return read_packs(folder, packs, _example)
+
+
+def read_packs(folder: Path, packs: Iterable[str], parse: Callable[[str, dict[str, bytes]], Line]) -> Iterator[Line]:
+    """Read packs of any kind, one after the other, in the order of their lines.
+
+    Args:
+        folder: Where they lie.
+        packs: Their names.
+        parse: Makes what a line stands for of its text and the pack's encoded pictures by file name; what the line
+            lacks is a `KeyError`, what cannot be a `ValueError` or `TypeError`.
+
+    Raises:
+        PackError: A file is missing, cut or otherwise broken; or a line lacks something, or says what cannot be.
+    """
     for pack in packs:
         pictures = _read_pictures(folder / f"{pack}.tar")
         path = folder / f"{pack}.jsonl.gz"
         for number, line in enumerate(_read_lines(path), 1):
             try:
-                yield _example(line, pictures)
+                yield parse(line, pictures)
             except (KeyError, TypeError, ValueError) as error:
                 missing = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
                 raise PackError(f"{path}, line {number}: {missing}") from error

@@ -1,6 +1,6 @@
-"""State dicts of the pose network from every kind of file that holds one, and training checkpoints."""
+"""State dicts of the networks from every kind of file that holds one, and training checkpoints."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import run as run_command
@@ -8,9 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
-
-from models.networks.pose import PoseNetwork
+from torch import Tensor, nn
 
 StateDict = dict[str, Tensor]
 
@@ -26,8 +24,21 @@ def read_weights(path: Path) -> StateDict:
 
     Args:
         path: A `.safetensors` file with torchvision's names (ImageNet weights; int8 weights with a scale for each
-            output channel are expanded), an exported `.onnx` file, or a training checkpoint `.pt`, of which the
-            averaged weights are taken.
+            output channel are expanded), or another file of `read_tensors`.
+
+    Raises:
+        WeightsError: The file's ending is none of these, or the file cannot be read.
+    """
+    tensors = read_tensors(path)
+    return {_own_name(name): value for name, value in tensors.items()} if path.suffix == ".safetensors" else tensors
+
+
+def read_tensors(path: Path) -> StateDict:
+    """Read weights under the names that they have in a file.
+
+    Args:
+        path: A `.safetensors` file, an exported `.onnx` file, or a training checkpoint `.pt`, of which the averaged
+            weights are taken.
 
     Raises:
         WeightsError: The file's ending is none of these, or the file cannot be read.
@@ -39,17 +50,22 @@ def read_weights(path: Path) -> StateDict:
         return readers[path.suffix](path)
 
 
-def load_weights(network: PoseNetwork, *paths: Path) -> None:
+def load_weights(network: nn.Module, *paths: Path, read: Callable[[Path], StateDict] = read_weights) -> None:
     """Fill a network from a file, or with the mean of several files' weights.
 
     Weights of one run at different times, or of runs from one start, lie close enough for their mean to be better than
     each (Wortsman et al. 2022, "Model soups", arXiv 2203.05482). A heatmap convolution that the files lack (ImageNet
     weights) keeps its start.
 
+    Args:
+        network: To be filled.
+        paths: The files.
+        read: Reads a file's weights under the network's names.
+
     Raises:
         WeightsError: A file cannot be read, lacks other weights of the network, or has some of another shape.
     """
-    states = [_matching(network, path) for path in paths]
+    states = [_matching(network, path, read(path)) for path in paths]
     mean = {
         name: sum(state[name] for state in states) / len(states) if value.is_floating_point() else value
         for name, value in states[0].items()
@@ -57,10 +73,10 @@ def load_weights(network: PoseNetwork, *paths: Path) -> None:
     network.load_state_dict(mean, strict=False)
 
 
-def _matching(network: PoseNetwork, path: Path) -> StateDict:
+def _matching(network: nn.Module, path: Path, stored: StateDict) -> StateDict:
     """The weights in a file that the network has; an error where it lacks some, or they do not fit."""
     own = network.state_dict()
-    state = {name: value for name, value in read_weights(path).items() if name in own}
+    state = {name: value for name, value in stored.items() if name in own}
     missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked") and n != "heatmap.weight"]
     wrong = [n for n, value in state.items() if value.shape != own[n].shape]
     if missing or wrong:
@@ -117,7 +133,7 @@ def _read_safetensors(path: Path) -> StateDict:
         if name.endswith(".int8"):
             weight = name.removesuffix(".int8")
             arrays[weight] = stored[name].astype(np.float32) * stored[f"{weight}.scale"][:, None, None, None]
-    return {_own_name(name): torch.from_numpy(value) for name, value in arrays.items()}
+    return {name: torch.from_numpy(value) for name, value in arrays.items()}
 
 
 def _read_onnx(path: Path) -> StateDict:

