@@ -22,6 +22,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import helper
+from PIL import Image
 
 from export.gate import GateError
 from export.graph import store_as_float16, trace
@@ -29,7 +30,7 @@ from export.int8 import METHODS, between, check_sums, quantize_nodes
 from export.onnx_files import folded, replacing
 from models.data.pack import PackError
 from models.data.scenes import DEVELOPMENT_SCENES, Scene, read_scenes, training_scenes
-from models.evaluation.finding import SIZES, Finding, measure, run_finder
+from models.evaluation.finding import SIZES, Precision, average_precision, find_people, open_file
 from models.networks.checkpoint import WeightsError, source_commit
 from models.networks.finder import FinderGraph, FinderNetwork, load_finder
 from models.spec.contract import INPUT, StatedAccuracy, variant
@@ -54,7 +55,7 @@ class FinderLimits:
     Attributes:
         parity_px: How far the float32 model may move a side of a box from where torch has it, in input pixels.
         parity_score: How far it may move a score.
-        lost_points: How many points of average precision a file's rounding may cost, in any of `SIZES`.
+        lost_points: How many points of average precision int8 may cost, on people of each of `finding.SIZES`.
     """
 
     parity_px: float = 0.05
@@ -165,47 +166,47 @@ def range_pictures(folder: Path, spec: FinderSpec, count: int) -> list[NDArray[n
     """Inputs, each uint8 [H, W, 3], of photos spread evenly over the training scenes."""
     scenes = list(read_scenes(folder, training_scenes(folder)))
     chosen = np.linspace(0, len(scenes) - 1, count).astype(int)
-    return [spec.picture(scenes[index].decode())[0] for index in chosen]
+    return [spec.picture(Image.fromarray(scenes[index].decode()))[0] for index in chosen]
 
 
-def admit(model: onnx.ModelProto, path: Path, scenes: Sequence[Scene]) -> dict[str, Finding]:
+def admit(model: onnx.ModelProto, path: Path, scenes: Sequence[Scene]) -> dict[str, Precision]:
     """Write a file with its own accuracy on the development scenes in its metadata.
 
     Returns:
-        Its accuracy for each of `SIZES`.
+        Its accuracy for each of `finding.SIZES`.
     """
     onnx.save(model, str(path))
-    found = run_finder(path, scenes)
-    findings = {name: measure(scenes, found, size) for name, size in SIZES.items()}
-    spec = _read_spec(model)
-    for name, finding in findings.items():
+    found, spec = find_people(scenes, *open_file(path)), _read_spec(model)
+    measured = {name: average_precision(scenes, found, counts) for name, counts in SIZES.items()}
+    for name, each in measured.items():
         print(
-            f"{spec.precision.partition(':')[0]}, {name} ({finding.people}): average precision "
-            f"{finding.average_precision:.1f}, recall at a precision of 90 % {finding.recall:.1f}"
+            f"{spec.precision.partition(':')[0]}, {name} ({each.people} people): average precision "
+            f"{100 * each.average_precision:.1f}, recall at a precision of 90 % {100 * each.recall:.1f}"
         )
-    helper.set_model_props(model, replace(spec, accuracy=_stated(spec, findings)).to_metadata())
+    helper.set_model_props(model, replace(spec, accuracy=_stated(spec, measured)).to_metadata())
     onnx.save(model, str(path))
-    return findings
+    return measured
 
 
-def check_loss(before: Mapping[str, Finding], after: Mapping[str, Finding], limits: FinderLimits) -> None:
-    """Compare what a file finds with what the file that it was made of finds.
+def check_loss(before: Mapping[str, Precision], after: Mapping[str, Precision], limits: FinderLimits) -> None:
+    """Compare the average precision of an int8 file with that of the float file that it was made of.
 
     Raises:
-        GateError: It loses more than the limit.
+        GateError: It loses more than the limit, for people of some size, or one of the two is unknown.
     """
-    for name, finding in after.items():
-        whole, rounded = before[name].average_precision, finding.average_precision
+    for name in SIZES:
+        whole, rounded = 100 * before[name].average_precision, 100 * after[name].average_precision
         if not whole - rounded <= limits.lost_points:
             raise GateError(
-                f"int8 loses {whole - rounded:.2f} points of average precision of {name} ({whole:.2f} to "
-                f"{rounded:.2f}), the limit is {limits.lost_points}"
+                f"int8 loses {whole - rounded:.2f} points of average precision on people of size `{name}` "
+                f"({whole:.2f} to {rounded:.2f}), the limit is {limits.lost_points}"
             )
 
 
-def _stated(spec: FinderSpec, findings: Mapping[str, Finding]) -> StatedAccuracy:
-    rounded = {name: round(finding.average_precision, 2) for name, finding in findings.items()}
-    return replace(spec.accuracy, total=rounded["everybody"], per_joint=rounded, people=findings["everybody"].people)
+def _stated(spec: FinderSpec, measured: Mapping[str, Precision]) -> StatedAccuracy:
+    by_size = {name: round(100 * each.average_precision, 2) for name, each in measured.items()}
+    everybody = next(iter(SIZES))
+    return replace(spec.accuracy, total=by_size[everybody], per_joint=by_size, people=measured[everybody].people)
 
 
 def _describe(options: argparse.Namespace) -> FinderSpec:

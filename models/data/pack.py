@@ -45,7 +45,7 @@ DEVELOPMENT: Final = "dev"
 """The pack for choosing and calibrating, never for training."""
 
 
-Line = TypeVar("Line")
+Record = TypeVar("Record")
 
 
 class PackError(ValueError):
@@ -120,15 +120,15 @@ class People:
         return replace(self, **tensors)
 
 
-def training_packs(folder: Path) -> list[str]:
+def training_packs(folder: Path, prefix: str = "train-") -> list[str]:
     """Names of the packs in a folder that are for training.
 
     Raises:
         PackError: There is none.
     """
-    names = sorted(path.stem for path in folder.glob("train-*.tar"))
+    names = sorted(path.stem for path in folder.glob(f"{prefix}*.tar"))
     if not names:
-        raise PackError(f"{folder} holds no training pack (train-*.tar with train-*.jsonl.gz)")
+        raise PackError(f"{folder} holds no training pack ({prefix}*.tar with {prefix}*.jsonl.gz)")
     return names
 
 
@@ -141,24 +141,23 @@ def read_people(folder: Path, packs: Iterable[str]) -> Iterator[Example]:
     return read_packs(folder, packs, _example)
 
 
-def read_packs(folder: Path, packs: Iterable[str], parse: Callable[[str, dict[str, bytes]], Line]) -> Iterator[Line]:
-    """Read packs of any kind, one after the other, in the order of their lines.
+def read_packs(folder: Path, packs: Iterable[str], read: Callable[[dict[str, Any], bytes], Record]) -> Iterator[Record]:
+    """What `read` makes of each line of packs and of its encoded picture, in the order of the lines.
 
-    Args:
-        folder: Where they lie.
-        packs: Their names.
-        parse: Makes what a line stands for of its text and the pack's encoded pictures by file name; what the line
-            lacks is a `KeyError`, what cannot be a `ValueError` or `TypeError`.
+    A `KeyError` of `read` says what the line lacks, a `ValueError` or `TypeError` what cannot be.
 
     Raises:
-        PackError: A file is missing, cut or otherwise broken; or a line lacks something, or says what cannot be.
+        PackError: A file is missing, cut or otherwise broken; or a line is refused.
     """
     for pack in packs:
         pictures = _read_pictures(folder / f"{pack}.tar")
         path = folder / f"{pack}.jsonl.gz"
-        for number, line in enumerate(_read_lines(path), 1):
+        for number, text in enumerate(_read_lines(path), 1):
             try:
-                yield parse(line, pictures)
+                line: dict[str, Any] = json.loads(text)
+                if (file := str(line["file"])) not in pictures:
+                    raise ValueError(f"the picture {file} is not in the tar")
+                yield read(line, pictures[file])
             except (KeyError, TypeError, ValueError) as error:
                 missing = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
                 raise PackError(f"{path}, line {number}: {missing}") from error
@@ -247,9 +246,8 @@ def encode(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _example(text: str, pictures: dict[str, bytes]) -> Example:
+def _example(line: dict[str, Any], picture: bytes) -> Example:
     """A line as an example; what the line lacks is a `KeyError`, what cannot be a `ValueError` or `TypeError`."""
-    line: dict[str, Any] = json.loads(text)
     joints, head_size = np.asarray(line["joints"], np.float64), line["head_size"]
     if joints.shape != (len(JOINTS), 3) or not np.isfinite(joints).all():
         raise ValueError(f"joints are {len(JOINTS)} times three numbers [x, y, v], not {_shape(joints)}")
@@ -258,12 +256,10 @@ def _example(text: str, pictures: dict[str, bytes]) -> Example:
         raise ValueError(f"size {size} and box {line['box']} are of no person")
     if head_size is not None and not 0 < float(head_size) < math.inf:
         raise ValueError(f"a head size is null or above 0, not {head_size}")
-    if (file := str(line["file"])) not in pictures:
-        raise ValueError(f"the picture {file} is not in the tar")
     return Example(
         id=str(line["id"]),
         source=str(line["source"]),
-        picture=pictures[file],
+        picture=picture,
         size=size,
         box=Box(*box.tolist()),
         joints=joints[:, :2],

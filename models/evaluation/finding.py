@@ -1,139 +1,294 @@
-"""How well a finder finds people: average precision, and recall at a precision, by intersection over union.
+"""How well a finder boxes people: `python -m models.evaluation.finding --data FOLDER --model FILE.onnx`.
 
-Boxes are matched greedily by score, each with the free person that it overlaps most. To find a crowd, a person hardly
-to be seen or one of another size than is asked about counts neither way, nor does what is found beside the boxes of a
-photo that is not fully labelled.
+Prints, on whole photos of human labels, the average precision at an intersection over union of 0.5 and the recall at a
+precision of 90 %, by least size of person and by data set, and how often a photo of nobody gets a person.
 """
 
+import argparse
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from models.data.scenes import Scene
+from models.data.pack import PackError
+from models.data.scenes import DEVELOPMENT_SCENES, Scene, read_scenes
 from models.spec.contract import INPUT
 from models.spec.finder import FINDER_OUTPUTS, FinderSpec, overlap, suppress
+from models.spec.metadata import ContractError
 
-LEAST_SCORE: Final = 0.05
-"""Boxes below it are not measured."""
+LEAST_IOU: Final = 0.5
+"""Intersection over union from which a box is of a person."""
 
-MOST_PEOPLE: Final = 300
-"""Boxes of a photo that are measured at most."""
+PRECISION: Final = 0.9
+"""Share of right boxes at which recall is stated."""
 
-SAME: Final = 0.5
-"""Intersection over union from which a box is a person's."""
+SCORE: Final = 0.5
+"""From which score a box in a photo of nobody counts as a false person."""
 
-SizeRule = Callable[[Scene, NDArray[np.float64]], NDArray[np.bool_]]
-"""Says which boxes [n, 4] of a photo are of the size that is asked about, as bool [n]."""
+LEAST_SCORE: Final = 0.02
+"""Below it boxes are not asked for: they hardly change an average precision."""
+
+_MOST: Final = 100
+_LONGER_SIDE: Final = 512  # of a photo, to which sizes in pixels refer
+
+Compute = Callable[[NDArray[np.uint8]], tuple[NDArray[np.floating], NDArray[np.floating]]]
+"""From inputs uint8 [N, H, W, 3] to boxes [N, C, 4] in input pixels and scores [N, C]."""
+
+SizeRule = Callable[[Scene, NDArray[np.floating]], NDArray[np.bool_]]
+"""Which of boxes [n, 4] of a scene are large enough to count, [n]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a finder says of a photo, highest score first.
+    """What a finder says of a photo: boxes [n, 4] (x, y, width, height) in photo pixels, and their scores [n]."""
 
-    Attributes:
-        boxes: float64 [n, 4], x, y, width, height in picture pixels.
-        scores: float64 [n].
-    """
-
-    boxes: NDArray[np.float64]
-    scores: NDArray[np.float64]
+    boxes: NDArray[np.floating]
+    scores: NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """How well people are found, in percent.
+class Precision:
+    """How precise a finder is; nan where nobody counts.
 
     Attributes:
-        average_precision: Area under the curve of precision over recall, precision made to fall.
-        recall: At a precision of 90 %, the highest recall that has it.
-        people: How many there are to find.
+        people: Who counts.
+        average_precision: At `LEAST_IOU`, 0 to 1.
+        recall: The largest at a precision of at least `PRECISION`, 0 to 1.
     """
 
+    people: int
     average_precision: float
     recall: float
-    people: int
 
 
-def _everybody(scene: Scene, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """False people in photos of nobody; nan where there is no such photo.
+
+    Attributes:
+        photos: Of nobody.
+        false_people: Boxes of at least a score, a photo.
+        share: Of the photos that have such a box.
+    """
+
+    photos: int
+    false_people: float
+    share: float
+
+
+def everybody(scene: Scene, boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Every box, [n]."""
     return np.ones(len(boxes), bool)
 
 
-def _tenth(scene: Scene, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.asarray(boxes[:, 3] >= 0.1 * scene.height)
+def at_least_px(pixels: float, scene: Scene, boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Boxes whose longer side has so many pixels where the photo's has 512, [n]."""
+    return np.asarray(boxes[:, 2:].max(1) >= pixels / _LONGER_SIDE * max(scene.width, scene.height))
 
 
-def _large(scene: Scene, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    sides = boxes[:, 2:].max(1, initial=0)
-    return np.asarray(_tenth(scene, boxes) & (sides >= 0.15 * max(scene.width, scene.height)))
+def large(scene: Scene, boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Boxes of at least a tenth of the photo's height whose longer side is 0.15 of the photo's, [n]."""
+    tall = boxes[:, 3] >= 0.1 * scene.height
+    return np.asarray(tall & (boxes[:, 2:].max(1) >= 0.15 * max(scene.width, scene.height)))
 
 
-SIZES: Final[Mapping[str, SizeRule]] = {"everybody": _everybody, "tenth": _tenth, "large": _large}
-"""Everybody; people of a tenth of the photo's height; those of them with 0.15 of its longer side."""
+SIZES: Final[Mapping[str, SizeRule]] = {"all": everybody, "64 px": partial(at_least_px, 64), "large": large}
 
 
-def run_finder(path: Path, scenes: Sequence[Scene], provider: str = "CPUExecutionProvider") -> list[Found]:
-    """Ask a finder's file about photos, one by one.
+def find_people(scenes: Sequence[Scene], compute: Compute, spec: FinderSpec) -> list[Found]:
+    """What a finder says of photos, one by one.
+
+    Args:
+        scenes: The photos.
+        compute: The finder's network with its decoding.
+        spec: How a photo becomes its input, and which of its boxes stay.
 
     Raises:
-        ContractError: The file is not a finder's.
         PackError: A picture cannot be decoded.
     """
-    import onnxruntime  # noqa: PLC0415 - training needs no runtime
-
-    session = onnxruntime.InferenceSession(str(path), providers=[provider])
-    metadata = session.get_modelmeta().custom_metadata_map
-    spec = FinderSpec.read(metadata, session.get_inputs(), session.get_outputs())
-
-    def ask(scene: Scene) -> Found:
-        picture, placement = spec.picture(scene.decode())
-        (boxes,), (scores,) = session.run(list(FINDER_OUTPUTS), {INPUT: picture[None]})
-        chosen = suppress(boxes, scores, spec.suppression, LEAST_SCORE, MOST_PEOPLE)
-        return Found(placement.to_photo(boxes[chosen]), scores[chosen].astype(np.float64))
-
-    return [ask(scene) for scene in scenes]
+    return [_find(scene, compute, spec) for scene in scenes]
 
 
-def measure(scenes: Sequence[Scene], found: Sequence[Found], size: SizeRule = _everybody) -> Finding:
-    """Measure what was found in photos, the people of one size only; nan where there are none."""
-    people, scores, right = 0, [], []
-    for scene, ours in zip(scenes, found, strict=True):
-        counts = ~scene.uncertain & size(scene, scene.boxes)
-        matched, counted = _match(scene, ours, counts, size)
-        people += int(counts.sum())
-        scores.append(ours.scores[counted])
-        right.append(matched[counted])
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    hits = np.concatenate(right)[order].cumsum()
-    if not people:
-        return Finding(np.nan, np.nan, 0)
-    recall, precision = hits / people, hits / np.arange(1, len(hits) + 1)
-    falling = np.maximum.accumulate(precision[::-1])[::-1]
-    area = float(np.sum(np.diff(recall, prepend=0) * falling))
-    return Finding(100 * area, 100 * float(recall[precision >= 0.9].max(initial=0)), people)
+def _find(scene: Scene, compute: Compute, spec: FinderSpec) -> Found:
+    place = spec.place(scene.width, scene.height)
+    photo = Image.fromarray(scene.decode()).resize(place.scaled, Image.Resampling.BILINEAR)
+    image = Image.new("RGB", place.padded, spec.padding)
+    image.paste(photo, (place.left, place.top))
+    boxes, scores = (values[0] for values in compute(np.asarray(image)[None]))
+    kept = suppress(boxes, scores, spec.suppression, LEAST_SCORE, _MOST)
+    corners = place.to_photo(boxes[kept])
+    corners[:, 2:] += corners[:, :2]
+    corners = np.clip(corners, 0, [scene.width, scene.height] * 2)
+    corners[:, 2:] -= corners[:, :2]
+    return Found(corners, np.asarray(scores[kept]))
 
 
-def _match(
-    scene: Scene, found: Found, counts: NDArray[np.bool_], size: SizeRule
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which boxes [n] of a photo are people that count, and which count at all."""
-    overlaps = overlap(found.boxes, scene.boxes)
-    free, matched = counts.copy(), np.zeros(len(found.boxes), bool)
-    for index, row in enumerate(overlaps):
-        possible = np.where(free, row, 0)
-        if possible.max(initial=0) >= SAME:
-            free[possible.argmax()], matched[index] = False, True
-    forgiven = (overlaps[:, ~counts] >= SAME).any(1) | _within(found.boxes, scene.boxes[scene.uncertain])
-    forgiven |= ~size(scene, found.boxes) | scene.incomplete
-    return matched, matched | ~forgiven
+def average_precision(scenes: Sequence[Scene], found: Sequence[Found], counts: SizeRule = everybody) -> Precision:
+    """Average precision and recall on the people that count.
+
+    Boxes of flags c or d, boxes that are too small to count and what is found beside the boxes of incomplete photos
+    count neither way.
+
+    Args:
+        scenes: The photos.
+        found: What a finder says of each.
+        counts: Which boxes are large enough.
+    """
+    judged = [_judged(scene, each, counts) for scene, each in zip(scenes, found, strict=True)]
+    people = sum(int((scene.counted & counts(scene, scene.boxes)).sum()) for scene in scenes)
+    scores = np.concatenate([scores for scores, _ in judged]) if judged else np.empty(0)
+    right = np.concatenate([right for _, right in judged]) if judged else np.empty(0, bool)
+    return precision(scores, right, people)
 
 
-def _within(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which boxes [n] lie at least half within one of the others."""
+def precision(scores: NDArray[np.floating], right: NDArray[np.bool_], people: int) -> Precision:
+    """Average precision and recall of boxes with scores [n] that are right or not [n].
+
+    The average is the area below the largest precision at each recall or a higher one. Boxes of one score come at once.
+    """
+    if people == 0:
+        return Precision(0, np.nan, np.nan)
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(right[order])
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf) != 0)
+    recalls, precisions = hits[last] / people, hits[last] / (last + 1)
+    envelope = np.maximum.accumulate(precisions[::-1])[::-1]
+    area = float((np.diff(recalls, prepend=0.0) * envelope).sum())
+    return Precision(people, area, float(recalls[precisions >= PRECISION].max(initial=0.0)))
+
+
+def _judged(scene: Scene, found: Found, counts: SizeRule) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Scores of the boxes that count, and which of them are right."""
+    order = np.argsort(-found.scores, kind="stable")
+    boxes, scores = found.boxes[order], found.scores[order]
+    wanted = scene.counted & counts(scene, scene.boxes)
+    hits = _matched(overlap(boxes, scene.boxes), wanted, scene.counted)
+    beside = (hits < 0) & ~_within(boxes, scene.boxes[~scene.counted]) & counts(scene, boxes) & (not scene.incomplete)
+    right = np.zeros(len(boxes), bool)
+    right[hits >= 0] = wanted[hits[hits >= 0]]
+    counting = right | beside
+    return scores[counting], right[counting]
+
+
+def _matched(iou: NDArray[np.float64], wanted: NDArray[np.bool_], counted: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The person of each box, or -1, from overlaps [boxes, people]; best box first, people who count first."""
+    matched = np.full(len(iou), -1)
+    free = np.ones(iou.shape[1], bool)
+    for box, row in enumerate(iou):
+        for group in (wanted, counted & ~wanted, ~counted):
+            candidates = np.where(group & free & (row >= LEAST_IOU), row, 0)
+            if candidates.any():
+                matched[box] = candidates.argmax()
+                free[matched[box]] = False
+                break
+    return matched
+
+
+def _within(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which of boxes [n, 4] lie at least half within one of others [m, 4]."""
     first, second = boxes[:, None], others[None]
     ends = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
     shared = np.maximum(ends - np.maximum(first[..., :2], second[..., :2]), 0).prod(-1)
-    return np.asarray((shared >= SAME * boxes[:, None, 2:].prod(-1)).any(1))
+    return np.asarray((shared >= 0.5 * np.maximum(first[..., 2:].prod(-1), 1e-9)).any(1))
+
+
+def alarms(scenes: Sequence[Scene], found: Sequence[Found], score: float = SCORE) -> Alarms:
+    """False people of at least a score in the photos of nobody."""
+    nobody = [
+        int((each.scores >= score).sum())
+        for scene, each in zip(scenes, found, strict=True)
+        if not len(scene.boxes) and not scene.incomplete
+    ]
+    if not nobody:
+        return Alarms(0, np.nan, np.nan)
+    return Alarms(len(nobody), float(np.mean(nobody)), float(np.mean(np.array(nobody) > 0)))
+
+
+def precisions(scenes: Sequence[Scene], found: Sequence[Found]) -> dict[str, dict[str, Precision]]:
+    """Precision by data set, all of them first, and by least size."""
+    sources = ("everything", *dict.fromkeys(scene.source for scene in scenes))
+    chosen = {
+        source: [i for i, scene in enumerate(scenes) if source in ("everything", scene.source)] for source in sources
+    }
+    return {
+        source: {
+            size: average_precision([scenes[i] for i in indices], [found[i] for i in indices], counts)
+            for size, counts in SIZES.items()
+        }
+        for source, indices in chosen.items()
+    }
+
+
+def table(measured: Mapping[str, Mapping[str, Precision]], false: Alarms) -> str:
+    """A Markdown table of average precision and recall in per cent, and a line on photos of nobody."""
+    lines = ["| photos | people of | people | AP | recall at a precision of 90 % |", "| --- | --- | --- | --- | --- |"]
+    for source, by_size in measured.items():
+        for size, row in by_size.items():
+            shares = f"{100 * row.average_precision:.1f} | {100 * row.recall:.1f}"
+            lines.append(f"| {source} | {size} | {row.people} | {shares} |")
+    lines.append(
+        f"\n{false.photos} photos of nobody: {false.false_people:.3f} people a photo with a score of {SCORE} or more, "
+        f"{100 * false.share:.1f} % of the photos have any"
+    )
+    return "\n".join(lines)
+
+
+def open_file(path: Path) -> tuple[Compute, FinderSpec]:
+    """A finder's file on the CPU.
+
+    Raises:
+        ContractError: The file is not a finder's.
+    """
+    import onnxruntime  # noqa: PLC0415 - training measures torch networks and does not need it
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    spec = FinderSpec.read(session.get_modelmeta().custom_metadata_map, session.get_inputs(), session.get_outputs())
+
+    def compute(images: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        boxes, scores = session.run(list(FINDER_OUTPUTS), {INPUT: images})
+        return boxes, scores
+
+    return compute, spec
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.evaluation.finding", description=__doc__.partition("\n")[0].partition(":")[0]
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the scenes packs")
+    parser.add_argument("--model", type=Path, required=True, help="a finder's .onnx file")
+    parser.add_argument("--pack", default=DEVELOPMENT_SCENES, help="name of the pack")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args(arguments)
+    try:
+        scenes = list(read_scenes(options.data, [options.pack]))
+        found = find_people(scenes, *open_file(options.model))
+    except (PackError, ContractError) as error:
+        raise SystemExit(str(error)) from error
+    measured, false = precisions(scenes, found), alarms(scenes, found)
+    print(json.dumps(_document(measured, false)) if options.json else table(measured, false))
+
+
+def _document(measured: Mapping[str, Mapping[str, Precision]], false: Alarms) -> dict[str, Any]:
+    """The figures as JSON has them: null where nobody counts."""
+    sources = {source: {size: asdict(row) for size, row in rows.items()} for source, rows in measured.items()}
+    document = {**sources, "nobody": asdict(false)}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(each) for name, each in value.items()}
+        return None if isinstance(value, float) and np.isnan(value) else value
+
+    plained: dict[str, Any] = plain(document)
+    return plained
+
+
+if __name__ == "__main__":
+    main()
