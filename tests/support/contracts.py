@@ -9,6 +9,7 @@ from onnx import helper
 
 from models.spec.contract import OUTPUTS, Contract, ModelSpec, StatedAccuracy
 from models.spec.crop import CropRule
+from models.spec.finder import FinderSpec
 from models.spec.skeleton import MPII
 
 
@@ -40,3 +41,20 @@ def make_spec(**changes: Any) -> ModelSpec:
     contract = make_contract(**changes)
     stated = {field.name: getattr(contract, field.name) for field in fields(contract)}
     return ModelSpec(**stated, heatmap_size=(28, 28), outputs=OUTPUTS)
+
+
+def make_finder(**changes: Any) -> FinderSpec:
+    """A finder's spec for tests that do not care what it says."""
+    fields: dict[str, Any] = {
+        "name": "stand-in-finder",
+        "version": "1",
+        "accuracy": StatedAccuracy(metric="AP@0.5", total=60.5, dataset="scenes", people=461),
+        "training": {"data": "none", "images_seen": 0, "commit": "none"},
+        "precision": "float32",
+        "licence": "none",
+        "longest_side": 416,
+        "stride": 32,
+        "padding": (124, 116, 104),
+        "suppression": 0.5,
+    }
+    return FinderSpec(**(fields | changes))
