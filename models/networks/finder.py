@@ -134,9 +134,8 @@ class FinderGraph(nn.Module):
         """
         grids = self._network[0].grids(normalise(images))
         findings = _findings(grids)
-        return decode(
-            findings.sides, cells([grid.shape[2:] for grid in grids], images.device)
-        ), findings.logits.sigmoid()
+        boxes = decode(findings.sides, cells([grid.shape[2:] for grid in grids], images.device))
+        return boxes, findings.logits.sigmoid()
 
 
 def cells(shapes: Sequence[tuple[int, ...]], device: torch.device | None = None) -> Tensor:
