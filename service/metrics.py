@@ -3,7 +3,7 @@
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,7 +28,7 @@ _PIXELS: Final = (1e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7, 5e7)
 
 _RECENT_RUNS: Final = 1000
 
-PHOTO_STAGES: Final = ("decode", "crop", "queue", "inference")
+PHOTO_STAGES: Final = ("decode", "crop", "find", "queue", "inference")
 """Stages of a photo's trip, in order."""
 
 STAGES: Final = ("receive", *PHOTO_STAGES, "encode")
@@ -59,6 +59,12 @@ class Metrics:
         )
         self.rejected = self._counter("pose_rejected", "Requests refused, by the problem's reason.", "reason")
         self.people = self._counter("pose_people", "People estimated in answers.")
+        self.found_people = self._histogram(
+            "pose_found_people", "People found in a photo without boxes.", (0, 1, 2, 3, 5, 10, 20, 50)
+        )
+        self.score = self._histogram(
+            "pose_score", "Score of a person who was found.", (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)
+        )
         self.image_bytes = self._histogram("pose_image_bytes", "Size of a photo's file.", _BYTES)
         self.image_pixels = self._histogram("pose_image_pixels", "Pixels of a photo (width x height).", _PIXELS)
         self._start_from_zero()
@@ -161,6 +167,12 @@ class Metrics:
         """The durations behind `pose_single_image_inference_seconds`: the last 1,000, the oldest first."""
         with self._recent_lock:
             return list(self._recent_single_image)
+
+    def observe_found(self, people: int, scores: Sequence[float]) -> None:
+        """Record how many people were found in a photo, and the scores of those who are in the answer."""
+        self.found_people.observe(people)
+        for score in scores:
+            self.score.observe(score)
 
     def observe_joints(self, std_px: NDArray[np.floating[Any]], confidence: NDArray[np.floating[Any]]) -> None:
         """Record the joints of one person: their spread in photo pixels and their confidence."""

@@ -15,7 +15,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.spec.contract import SHIPPED_MODEL
+from models.spec.contract import SHIPPED_FINDER, SHIPPED_MODEL
 from service.errors import StartupError
 
 PREFIX = "DSNT_POSE_"
@@ -41,6 +41,11 @@ class Settings(BaseSettings):
         description="Prefix of all paths behind a proxy, such as /vision/pose; the proxy may strip it or not.",
     )
     model: Path = Field(SHIPPED_MODEL, description="Path of the ONNX model file.")
+    finder: Path = Field(
+        SHIPPED_FINDER,
+        description="Path of the ONNX file that finds people where a request has no boxes; the word none takes whole "
+        "photos.",
+    )
     provider: Provider = Field(
         "auto",
         description="What computes: cpu, openvino, cuda, tensorrt, or auto for the best of the installed runtime.",
@@ -93,6 +98,11 @@ class Settings(BaseSettings):
         description="Seconds after the delay for accepted requests to finish; then they are refused.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+
+    @property
+    def finds(self) -> bool:
+        """Whether there is a network that finds people."""
+        return str(self.finder) != "none"
 
     @field_validator("port", mode="before")
     @classmethod

@@ -89,7 +89,8 @@ def _time() -> tuple[_AnyPanel, ...]:
         _lines(
             f"Time per stage, {_percentile(q)}",
             "s",
-            f"{_percentile(q)} of receiving, decoding, cropping, waiting for the network, inference and encoding.",
+            f"{_percentile(q)} of receiving, decoding, cropping, finding people, waiting for the network, "
+            "inference and encoding.",
             (f"histogram_quantile({q}, {stages})", "{{stage}}"),
         )
         for q in (0.5, 0.9, 0.99)
@@ -173,6 +174,18 @@ def _photos() -> tuple[_AnyPanel, ...]:
     return (
         _lines("Photo files", "bytes", "Sizes of the photos' files.", *_quantiles("pose_image_bytes")),
         _lines("Photo sizes", "si:px", "Pixels of the photos, width x height.", *_quantiles("pose_image_pixels")),
+        _lines(
+            "People found",
+            "suffix: people",
+            "People found in a photo without boxes.",
+            *_quantiles("pose_found_people"),
+        ),
+        _lines(
+            "Score",
+            "percentunit",
+            "Scores of the people found; where they fall, photos have fewer people, or others than the finder knows.",
+            *_quantiles("pose_score"),
+        ),
         _lines(
             "Confidence",
             "percentunit",

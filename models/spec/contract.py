@@ -26,6 +26,7 @@ WHOLE_MAPS: Final = "maps"
 """An output that older files lack: the network's whole heatmaps, of which `heatmaps` are the main modes."""
 WEIGHTS_FOLDER: Final = Path(__file__).parents[1] / "weights"
 SHIPPED_MODEL: Final = WEIGHTS_FOLDER / "dsntr-resnet50-28px.onnx"
+SHIPPED_FINDER: Final = WEIGHTS_FOLDER / "finder.onnx"
 
 
 class Tensor(Protocol):
@@ -163,6 +164,25 @@ class ModelSpec(Contract):
 
     heatmap_size: tuple[int, int]
     outputs: tuple[str, ...]
+
+    @property
+    def has_one_size(self) -> bool:
+        """Whether all images have the same size: then they can be computed together."""
+        return True
+
+    @property
+    def input_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of the images that are usual."""
+        return ((self.crop.size, self.crop.size),)
+
+    @classmethod
+    def statement(cls, metadata: Mapping[str, str]) -> Statement:
+        """Read and check a file's metadata alone.
+
+        Raises:
+            ContractError: It is not a contract's.
+        """
+        return Contract.from_metadata(metadata)
 
     @classmethod
     def read(cls, metadata: Mapping[str, str], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Self:

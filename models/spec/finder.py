@@ -66,6 +66,8 @@ class FinderSpec(Statement):
         stride: The input's sides are multiples of it.
         padding: Colour (RGB, 8 bits) of the input where the photo is not.
         suppression: Intersection over union above which the less certain of two boxes is dropped.
+        calibration: Weights of the logistic regression that gives a person's score: `finder` (of its logit), `pose` (of
+            the mean confidence of neck, thorax and shoulders) and `bias`.
     """
 
     contract: str = FINDER_CONTRACT
@@ -73,6 +75,7 @@ class FinderSpec(Statement):
     stride: int
     padding: tuple[int, int, int]
     suppression: float
+    calibration: Mapping[str, float]
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -89,6 +92,31 @@ class FinderSpec(Statement):
             raise ContractError(f"the finder's file pads with {self.padding}, a colour is three numbers of 0 to 255")
         if not 0 < self.suppression <= 1:
             raise ContractError(f"the finder's file suppresses above {self.suppression}, possible is above 0 and to 1")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the arrays that it gives."""
+        return FINDER_OUTPUTS
+
+    @property
+    def has_one_size(self) -> bool:
+        """Whether all images have the same size: then they can be computed together."""
+        return False
+
+    @property
+    def input_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of the images that are usual: square, and 4:3 in both ways."""
+        long, short = self._padded(self.longest_side), self._padded(round(self.longest_side * 3 / 4))
+        return ((long, long), (short, long), (long, short))
+
+    @classmethod
+    def statement(cls, metadata: Mapping[str, str]) -> Statement:
+        """Read and check a file's metadata alone.
+
+        Raises:
+            ContractError: It is not a finder's.
+        """
+        return cls.from_metadata(metadata)
 
     def place(self, width: int, height: int) -> Placement:
         """Where a photo of a size in pixels, at least 1 x 1, lies: in the middle of the smallest input that holds it.

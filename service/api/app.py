@@ -17,19 +17,19 @@ from service.api.middleware import RequestMiddleware
 from service.api.openapi import document
 from service.api.routes import docs, health, metrics, pose, report
 from service.errors import ServiceError
-from service.inference.engine import Engine
-from service.inference.onnx_engine import OnnxEngine
+from service.inference.engine import Networks
+from service.inference.onnx_engine import open_networks
 from service.settings import Settings
 
-EngineFactory = Callable[[Settings], Engine]
+NetworksFactory = Callable[[Settings], Networks]
 
 
-def create_app(settings: Settings | None = None, engine_factory: EngineFactory = OnnxEngine) -> FastAPI:
-    """The ASGI application; its engine is made and warmed up when its lifespan starts.
+def create_app(settings: Settings | None = None, open_networks: NetworksFactory = open_networks) -> FastAPI:
+    """The ASGI application; its networks are opened and warmed up when its lifespan starts.
 
     Args:
         settings: The operator's choices; read from the environment if left out.
-        engine_factory: Makes the engine from the settings.
+        open_networks: Opens the networks of the settings.
     """
     settings = settings or Settings.load()
     lifecycle = Lifecycle(settings)
@@ -37,7 +37,7 @@ def create_app(settings: Settings | None = None, engine_factory: EngineFactory =
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            await lifecycle.start(engine_factory(settings))
+            await lifecycle.start(open_networks(settings))
             yield
         finally:
             await lifecycle.stop()

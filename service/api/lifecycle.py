@@ -12,7 +12,7 @@ from PIL import Image
 from service.api.upload import UploadBudget
 from service.errors import NotReady
 from service.host import memory_limit_bytes
-from service.inference.engine import Engine
+from service.inference.engine import Engine, Networks
 from service.metrics import Metrics
 from service.poses.admission import BoundedEstimator
 from service.poses.estimator import Estimator
@@ -59,24 +59,27 @@ class Lifecycle:
         self.metrics.watch({self.metrics.ready: lambda: float(self.is_ready)})
         self.metrics.memory_limit.set(memory_limit_bytes())
 
-    async def start(self, engine: Engine) -> None:
-        """Warm the engine up, then send a photo the whole way; ready when both are done.
+    async def start(self, networks: Networks) -> None:
+        """Warm the networks up, then send a photo the whole way; ready when both are done.
 
         Raises:
             Exception: Whatever went wrong on the way: a service that cannot answer must not start.
         """
         try:
-            await self._start(engine)
+            await self._start(networks)
         except Exception as error:
             self.start_error = error
             raise
 
-    async def _start(self, engine: Engine) -> None:
+    async def _start(self, networks: Networks) -> None:
+        engine = networks.pose
         await asyncio.to_thread(engine.warm_up)
-        images_per_second = await self._rehearse(engine)
+        if networks.finder is not None:
+            await asyncio.to_thread(networks.finder.warm_up)
+        images_per_second = await self._rehearse(networks)
         self._start_times = await asyncio.to_thread(time_engine, engine, _START_RUNS, _START_SECONDS)
         self._engine = engine
-        estimator = Estimator(self.settings, engine, self.metrics, images_per_second)
+        estimator = Estimator(self.settings, networks, self.metrics, images_per_second)
         self.estimator = BoundedEstimator(estimator, self.settings.deadline_seconds)
         self._watch(self.estimator, engine)
         estimator.start()
@@ -84,13 +87,15 @@ class Lifecycle:
         self._is_warm = True
         _log.info("ready: %.1f images/s", images_per_second)
 
-    async def _rehearse(self, engine: Engine) -> float:
+    async def _rehearse(self, networks: Networks) -> float:
         """Send a photo the whole way, with patience and without leaving a trace in the metrics; images per second."""
-        estimator = Estimator(self.settings, engine, Metrics())
+        estimator = Estimator(self.settings, networks, Metrics())
         estimator.start()
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                await estimator.estimate(_synthetic_photo(engine.info.spec.crop.size), Options(heatmaps=True))
+                photo = _synthetic_photo(networks.pose.info.spec.crop.size)
+                for find in ("all", "none"):  # a photo of nobody, and its whole as a person
+                    await estimator.estimate(photo, Options(find=find, heatmaps=True))
             return estimator.lane.throughput.images_per_second
         finally:
             await asyncio.to_thread(estimator.close, _PATIENCE_SECONDS)

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from service.poses.options import Options, parse_options
 from service.settings import PREFIX, Settings
 
-ENGINE_SETTINGS: Final = ("model", "provider", "precision", "threads", "max_batch")
+ENGINE_SETTINGS: Final = ("model", "finder", "provider", "precision", "threads", "max_batch")
 """Settings of the network."""
 
 PHOTO_SETTINGS: Final = ("decode_workers", "max_boxes", "max_pixels")

@@ -11,8 +11,8 @@ from service.cli.flags import ENGINE_SETTINGS, PHOTO_SETTINGS, add_options, add_
 from service.errors import StartupError
 from service.formats.native import answer
 from service.formats.overlay import overlay
-from service.inference.engine import Engine
-from service.inference.onnx_engine import OnnxEngine
+from service.inference.engine import Networks
+from service.inference.onnx_engine import open_networks
 from service.metrics import Metrics
 from service.photos.decoding import FORMATS, decode
 from service.poses.estimator import Estimator
@@ -44,11 +44,11 @@ def run(chosen: argparse.Namespace) -> int:
     settings = read_settings(chosen)
     options = read_options(chosen, settings.max_boxes)
     data = _read(chosen.photo)
-    engine = OnnxEngine(settings)
-    poses = asyncio.run(_estimate(data, options, settings, engine))
+    networks = open_networks(settings)
+    poses = asyncio.run(_estimate(data, options, settings, networks))
     if chosen.output:
         _write(chosen.output, data, poses, settings)
-    print(json.dumps(answer(poses, engine.info), indent=2) if chosen.json else table(poses))
+    print(json.dumps(answer(poses, networks.pose.info), indent=2) if chosen.json else table(poses))
     return 0
 
 
@@ -59,8 +59,8 @@ def _picture(text: str) -> Path:
     return path
 
 
-async def _estimate(data: bytes, options: Options, settings: Settings, engine: Engine) -> Poses:
-    estimator = Estimator(settings, engine, Metrics())
+async def _estimate(data: bytes, options: Options, settings: Settings, networks: Networks) -> Poses:
+    estimator = Estimator(settings, networks, Metrics())
     estimator.start()
     try:
         return await estimator.estimate(data, options)
@@ -87,10 +87,11 @@ def table(poses: Poses) -> str:
     lines = [f"photo {poses.width} x {poses.height}"]
     for index, person in enumerate(poses.people):
         box = ", ".join(f"{side:g}" for side in (person.box.x, person.box.y, person.box.width, person.box.height))
-        lines += ["", f"person {index}, " + ("whole photo" if person.whole_image else f"box {box}")]
+        where = "whole photo" if person.whole_image else f"box {box}"
+        lines += ["", f"person {index}, {where}" + ("" if person.score is None else f", score {person.score:.2f}")]
         lines += [f"{'joint':<16}{'x':>10}{'y':>10}{'confidence':>12}{'spread':>16}"]
         for name, (x, y), confidence, (major, minor, _) in zip(
             poses.skeleton.joints, person.joints, person.confidence, person.std, strict=True
         ):
             lines.append(f"{name:<16}{x:>10.1f}{y:>10.1f}{confidence:>12.2f}{f'{major:.1f} x {minor:.1f}':>16}")
-    return "\n".join(lines)
+    return "\n".join(lines if poses.people else [*lines, "", "nobody"])

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from models.spec.contract import ModelSpec
 from service.cli.flags import ENGINE_SETTINGS, add_settings, read_settings
 from service.inference.onnx_engine import OnnxEngine
 from service.report.formats import as_json, as_text
@@ -22,7 +23,7 @@ def run(chosen: argparse.Namespace) -> int:
     Raises:
         StartupError: A setting or the model is wrong.
     """
-    engine = OnnxEngine(read_settings(chosen))
+    engine = OnnxEngine(read_settings(chosen), ModelSpec)
     engine.warm_up()
     report = build_report(engine, time_engine(engine, chosen.runs), "now")
     print(as_json(report) if chosen.json else as_text(report, sys.stdout.encoding), end="")

@@ -10,7 +10,7 @@ from service.api.lifecycle import Lifecycle
 from service.api.server import Server, listen
 from service.cli.flags import SERVER_SETTINGS, add_settings, read_settings
 from service.errors import StartupError
-from service.inference.onnx_engine import OnnxEngine
+from service.inference.onnx_engine import open_networks
 from service.settings import environment_warnings
 
 _log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ def run(chosen: argparse.Namespace) -> int:
     for sentence in environment_warnings():
         _log.warning(sentence)
     listener = listen(settings.host, settings.port)
-    engine = OnnxEngine(settings)
-    app = create_app(settings, lambda _: engine)
+    networks = open_networks(settings)
+    app = create_app(settings, lambda _: networks)
     lifecycle: Lifecycle = app.state.lifecycle
     server = Server(app, lifecycle)
     # Before uvicorn listens to signals, and when it raises them again after its drain: a service that was asked to stop

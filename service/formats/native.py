@@ -80,7 +80,11 @@ class PersonAnswer(_Document):
     """One person."""
 
     box: BoxArray
-    whole_image: bool = Field(description="true when the request had no box: `box` is then the whole photo")
+    whole_image: bool = Field(description="true when there was no box and nobody was looked for: `box` is the photo")
+    score: float | None = Field(
+        description="calibrated probability that there is a person, boxed so that the pose is worth drawing; null "
+        "where the box came with the request, or nobody was looked for"
+    )
     crop: CropSquare
     joints: list[Joint]
     heatmaps: Heatmaps | None = Field(None, description="only when the option `heatmaps` is true")
@@ -91,17 +95,19 @@ class Timing(_Document):
 
     decode: float = Field(description="the wait for a decoding thread included")
     crop: float
+    find: float = Field(description="of the network that finds people; 0 where nobody was looked for")
     queue: float
     inference: float
     total: float
 
 
 class PoseAnswer(_Document):
-    """The people of one photo, in the order of the boxes."""
+    """The people of one photo, in the order of the boxes; of those who were found, the largest first."""
 
     model: Model
     image: ImageSize
     people: list[PersonAnswer]
+    found: int = Field(description="how many people there are; more than `people` where these are limited")
     timing: Timing
 
 
@@ -116,6 +122,7 @@ def answer(poses: Poses, info: EngineInfo) -> dict[str, Any]:
         },
         "image": {"width": poses.width, "height": poses.height},
         "people": [_person(person, poses.skeleton.joints) for person in poses.people],
+        "found": poses.found,
         "timing": {stage: round(seconds, 6) for stage, seconds in poses.timing.items()},
     }
 
@@ -125,9 +132,10 @@ def _person(person: Person, names: Sequence[str]) -> dict[str, Any]:
     std[:, 2][std[:, 2] == -90] = 90  # the same axis: an angle just above -90 was rounded
     rows = zip(names, person.joints.round(4).tolist(), person.confidence.tolist(), std.tolist(), strict=True)
     document = {
-        "box": [person.box.x, person.box.y, person.box.width, person.box.height],
+        "box": [round(side, 4) for side in (person.box.x, person.box.y, person.box.width, person.box.height)],
         "whole_image": person.whole_image,
-        "crop": {"x": person.crop.x, "y": person.crop.y, "side": person.crop.side},
+        "score": None if person.score is None else round(person.score, 4),
+        "crop": {name: round(getattr(person.crop, name), 4) for name in ("x", "y", "side")},
         "joints": [
             {
                 "name": name,

@@ -2,12 +2,15 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.spec.contract import ModelSpec
+from models.spec.finder import FinderSpec
+
+SpecT_co = TypeVar("SpecT_co", bound=ModelSpec | FinderSpec, covariant=True)
 
 Outputs = Mapping[str, NDArray[np.float32]]
 """What a network gives for N images: arrays by the names of its spec, the first axis of each the image."""
@@ -23,8 +26,8 @@ def concatenate(answers: Sequence[Outputs]) -> Outputs:
     return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
+@dataclass(frozen=True)  # with slots, Python 3.11 cannot make a generic one
+class Info(Generic[SpecT_co]):
     """What computes: the model, on which provider, in which precision.
 
     Attributes:
@@ -33,7 +36,7 @@ class EngineInfo:
         gpu: Name of NVML's first card, where a GPU computes and it is known.
     """
 
-    spec: ModelSpec
+    spec: SpecT_co
     provider: str
     precision: str
     threads: int
@@ -42,11 +45,15 @@ class EngineInfo:
     gpu: str | None = None
 
 
-class Engine(Protocol):
+EngineInfo = Info[ModelSpec]
+"""What computes the joints."""
+
+
+class NetworkEngine(Protocol[SpecT_co]):
     """Runs a network on batches of images."""
 
     @property
-    def info(self) -> EngineInfo:
+    def info(self) -> Info[SpecT_co]:
         """What computes."""
 
     @property
@@ -61,7 +68,7 @@ class Engine(Protocol):
         """Run everything once that would be slow the first time."""
 
     def run(self, images: NDArray[np.uint8], wanted: Collection[str], shared: bool = False) -> Outputs:
-        """Compute the `wanted` outputs of images, uint8 [N, size, size, 3] with 1 <= N <= `batch_sizes[-1]`.
+        """Compute the `wanted` outputs of images, uint8 [N, height, width, 3] with 1 <= N <= `batch_sizes[-1]`.
 
         What is not wanted is not copied out of the network: heatmaps are 99 % of its outputs' bytes. A shared call
         takes one stream's part of the processor; any other takes all of it, and must be the only one under way.
@@ -72,3 +79,23 @@ class Engine(Protocol):
 
     def session_bytes(self) -> float:
         """What the runtime and its session have added to the process' resident set; nan where that is not known."""
+
+
+Engine = NetworkEngine[ModelSpec]
+"""Runs the network that gives joints."""
+
+FinderEngine = NetworkEngine[FinderSpec]
+"""Runs the network that boxes people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """What a service computes with.
+
+    Attributes:
+        pose: Gives the joints of a crop.
+        finder: Boxes the people of a photo; None where nobody is to be looked for.
+    """
+
+    pose: Engine
+    finder: FinderEngine | None = None

@@ -7,12 +7,12 @@ setting names is used or is an error: onnxruntime alone would fall back without 
 import importlib.metadata
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from models.spec.contract import VARIANTS, Contract, variant
+from models.spec.contract import VARIANTS, Statement, variant
 from models.spec.metadata import ContractError, read_metadata
 from service.errors import StartupError
 from service.host import has_native_bf16
@@ -22,6 +22,10 @@ _log = logging.getLogger(__name__)
 
 RUNTIMES: Final = ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu")
 """Distributions that share the import package `onnxruntime`: exactly one may be installed."""
+
+
+ReadStatement = Callable[[Mapping[str, str]], Statement]
+"""Reads what a file of one kind says of itself, out of its metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,8 @@ class Plan:
     as_asked: bool = True
 
 
-def open_session(settings: Settings, threads: int) -> tuple[Plan, Any]:
-    """The first plan that onnxruntime really follows, and its session.
+def open_session(settings: Settings, threads: int, read: ReadStatement) -> tuple[Plan, Any]:
+    """The first plan that onnxruntime really follows, and its session, of a file that `read` knows.
 
     Raises:
         StartupError: There is not exactly one runtime or no whole float model file, its file for the precision that
@@ -112,7 +116,10 @@ def open_session(settings: Settings, threads: int) -> tuple[Plan, Any]:
     """
     check_runtimes()
     if not settings.model.is_file():
-        raise StartupError(f"there is no model file at {settings.model}; DSNT_POSE_MODEL or --model names one")
+        raise StartupError(
+            f"there is no model file at {settings.model}; DSNT_POSE_MODEL and DSNT_POSE_FINDER, or --model and "
+            "--finder, name them"
+        )
     for precision in VARIANTS:
         if settings.model.stem.endswith(f"-{precision}"):
             raise StartupError(
@@ -128,7 +135,7 @@ def open_session(settings: Settings, threads: int) -> tuple[Plan, Any]:
             f"the provider {settings.provider} is not in the installed runtime, which has {', '.join(installed)}"
         )
     taken = "none"
-    plans = _of_one_model(settings, tuple(_plans(settings, installed)))
+    plans = _of_one_model(settings, tuple(_plans(settings, installed)), read)
     for plan in plans:
         session = _make_session(ort, plan, threads)
         taken = session.get_providers()[0]
@@ -194,7 +201,7 @@ def _plans(settings: Settings, installed: list[str]) -> Iterator[Plan]:
                 yield Plan(provider, precision, file)
 
 
-def _of_one_model(settings: Settings, plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
+def _of_one_model(settings: Settings, plans: tuple[Plan, ...], read: ReadStatement) -> tuple[Plan, ...]:
     """The plans whose files hold the named file's weights; the log warns of each other file.
 
     The named file is read even where a variant of it is to compute.
@@ -207,10 +214,10 @@ def _of_one_model(settings: Settings, plans: tuple[Plan, ...]) -> tuple[Plan, ..
         metadata = read_metadata(named)
         if not others:
             return plans  # the session's metadata are the engine's to check
-        own = Contract.from_metadata(metadata)
+        own = read(metadata)
     except ContractError as error:
         raise StartupError(f"{named} is not a model of this service: {error}") from error
-    differences = {file: f"{file} {words}" for file in sorted(others) if (words := _difference(own, file))}
+    differences = {file: f"{file} {words}" for file in sorted(others) if (words := _difference(own, file, read))}
     if differences and settings.precision != "auto":
         raise StartupError(f"the precision {settings.precision} was asked for, but {'; '.join(differences.values())}")
     for difference in differences.values():
@@ -218,10 +225,10 @@ def _of_one_model(settings: Settings, plans: tuple[Plan, ...]) -> tuple[Plan, ..
     return tuple(plan for plan in plans if plan.file not in differences)
 
 
-def _difference(own: Contract, file: Path) -> str:
+def _difference(own: Statement, file: Path, read: ReadStatement) -> str:
     """What keeps a file from being a variant of the one with this contract; empty where nothing does."""
     try:
-        other = Contract.from_metadata(read_metadata(file))
+        other = read(read_metadata(file))
     except ContractError as error:
         return f"is not a model of this service ({error})"
     for name in ("name", "version", "training"):

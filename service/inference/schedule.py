@@ -11,15 +11,16 @@ import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.spec.contract import check_values
 from service.backlog import Backlog
 from service.errors import ServiceError
 from service.forecast import Clock, Throughput
-from service.inference.engine import Engine, Outputs, concatenate
+from service.inference.engine import NetworkEngine, Outputs, concatenate
 
 _CAUTION: Final = 1.5  # by which factor work may take longer than expected before turns make an answer late
 
@@ -32,11 +33,13 @@ class Lane:
         engine: Runs the batches.
         throughput: How fast it is.
         observe: Takes the images that were computed at once and the seconds of each run.
+        check: Sees that outputs are what they can be.
     """
 
-    engine: Engine
+    engine: NetworkEngine[Any]
     throughput: Throughput
     observe: Callable[[int, float], None]
+    check: Callable[[Outputs], None] = check_values
 
 
 @dataclass(frozen=True, slots=True)

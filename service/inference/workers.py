@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.spec.contract import check_values
 from service.errors import DeadlineMissed, InferenceFailed, NotReady, OutOfMemory, ServiceError
 from service.inference.engine import Outputs, rows
 from service.inference.schedule import Batch, Lane, Request, Schedule, Served
@@ -215,7 +214,7 @@ class Workers:
         Raises:
             Exception: The engine's own.
             RuntimeError: It did not answer all images.
-            ContractError: It answered what is no number, or a confidence beyond 0 to 1.
+            ContractError: It answered what is no number, or what is not possible.
         """
         lane, computed = batch.lane, 0
         with self._changed:
@@ -224,7 +223,7 @@ class Workers:
             outputs = lane.engine.run(images, wanted, shared=batch.beside > 0)
             if any(len(values) != len(images) for values in outputs.values()):
                 raise RuntimeError(f"the engine did not answer all of {len(images)} images")
-            check_values(outputs)
+            lane.check(outputs)
             computed = len(images)
         finally:
             with self._changed:

@@ -67,12 +67,15 @@ class PhotoSource:
         self._photo: Photo | None = None
         self.width, self.height = self._file.width, self._file.height
 
-    def cut(self, crops: Sequence[Crop], is_last: bool = True) -> tuple[NDArray[np.uint8], float]:
+    def cut(
+        self, crops: Sequence[Crop], is_last: bool = True, rule: CropRule | None = None
+    ) -> tuple[NDArray[np.uint8], float]:
         """Cut squares of photo pixels out.
 
         Args:
             crops: At least one.
             is_last: Whether no more will be cut; else the photo is decoded twice as finely, and kept if there is room.
+            rule: How another network wants its crops.
 
         Returns:
             The crops uint8 [N, size, size, 3], RGB, and the seconds that it took without those of decoding.
@@ -80,11 +83,12 @@ class PhotoSource:
         Raises:
             Malformed: The file is truncated or broken, or has more parts than any encoder makes.
         """
-        photo = self._decode(min(crop.side for crop in crops) / self._rule.size, not is_last)
+        size, outside = (rule or self._rule).size, (rule or self._rule).outside
+        photo = self._decode(min(crop.side for crop in crops) / size, not is_last)
         start = time.perf_counter()
         scale = 1 / photo.reduction
         squares = (Crop(crop.x * scale, crop.y * scale, crop.side * scale) for crop in crops)
-        pixels = np.stack([cut(photo.pixels, square, self._rule.size, self._rule.outside) for square in squares])
+        pixels = np.stack([cut(photo.pixels, square, size, outside) for square in squares])
         return pixels, time.perf_counter() - start
 
     @property

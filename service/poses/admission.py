@@ -76,7 +76,7 @@ class Admission:
             self._check(images)
 
     @contextmanager
-    def admit(self, images: int, decode_seconds: float = 0.0) -> Iterator[None]:
+    def admit(self, images: int, decode_seconds: float = 0.0) -> Iterator[Callable[[int], None]]:
         """Hold permits for a request's images, until they are answered, refused or given up.
 
         An idle service goes by the best rate that it has had, since one that slow runs have spoilt gets better by other
@@ -87,6 +87,9 @@ class Admission:
             images: Of the network, at most.
             decode_seconds: What a decoder is expected to need.
 
+        Yields:
+            A function that takes how many images more there are than was thought, and refuses as this one does.
+
         Raises:
             BadOption: The images alone could not be answered before the deadline at the best rate so far.
             Overloaded: The images could not be answered before the deadline beside those under way.
@@ -96,8 +99,20 @@ class Admission:
             self._admitted += images
         began = self._clock()
         missed: bool | None = None
+
+        def claim(more: int) -> None:
+            nonlocal images
+            with self._lock:
+                self._admitted -= images  # its own images do not stand in its way
+                try:
+                    if more > 0:
+                        self._check(images + more)
+                    images += more
+                finally:
+                    self._admitted += images
+
         try:
-            yield
+            yield claim
             missed = False
         except DeadlineMissed:
             missed = True
@@ -120,8 +135,9 @@ class Admission:
         most = max(1.0, self._best_rate * self._deadline_seconds)
         if self._best_rate and images > most:
             raise BadOption(
-                f"the boxes and options need up to {images} images of the network, and {int(most)} are the most that "
-                f"fit in the limit of {self._deadline_seconds:g} s; send fewer boxes, or turn flip or refine off"
+                f"the people and options need up to {images} images of the network, and {int(most)} are the most that "
+                f"fit in the limit of {self._deadline_seconds:g} s; send fewer boxes, "
+                f"find one, or turn flip or refine off"
             )
         forecast = self._forecast(images, decode_seconds, rate)
         seconds = forecast.own_seconds + self._margin.factor * forecast.wait_seconds
@@ -168,9 +184,9 @@ class BoundedEstimator:
         """
         seconds = self._deadline_seconds
         deadline = time.monotonic() + seconds
-        with self.admission.admit(options.images, self.estimator.predict_decode_seconds(data)):
+        with self.admission.admit(options.images, self.estimator.predict_decode_seconds(data)) as claim:
             try:
                 async with asyncio.timeout(seconds):
-                    return await self.estimator.estimate(data, options, deadline)
+                    return await self.estimator.estimate(data, options, deadline, claim)
             except TimeoutError as error:
                 raise DeadlineMissed(f"the photo was not done within the deadline of {seconds:g} s") from error

@@ -8,9 +8,10 @@ import math
 import time
 from typing import Final
 
+from models.spec.finder import check_findings
 from service.forecast import Throughput
 from service.host import memory_limit_bytes, usable_cpus
-from service.inference.engine import Engine, EngineInfo
+from service.inference.engine import EngineInfo, Networks
 from service.inference.schedule import Lane
 from service.inference.workers import Workers
 from service.metrics import Metrics
@@ -19,7 +20,7 @@ from service.photos.decoders import Decoders
 from service.photos.decoding import predict_cost
 from service.poses.options import Options
 from service.poses.people import Poses
-from service.poses.trip import Stations, Trip
+from service.poses.trip import Claim, Finder, Stations, Trip
 from service.settings import Settings
 
 _KEPT_FRACTION: Final = 0.1  # of the memory that the process may use, for photos that wait for another pass
@@ -33,26 +34,32 @@ class Estimator:
 
     Args:
         settings: Limits on photos, and numbers of threads.
-        engine: The network.
+        networks: The network that gives joints, and perhaps a finder.
         metrics: Where batches are recorded.
         images_per_second: How fast the engine is, as far as that is known; 0 where it is not.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, metrics: Metrics, images_per_second: float = 0.0) -> None:
-        self._engine = engine
+    def __init__(
+        self, settings: Settings, networks: Networks, metrics: Metrics, images_per_second: float = 0.0
+    ) -> None:
+        self._engine = networks.pose
         workers = settings.decode_workers or usable_cpus()
         self.decoders = Decoders(workers)
         self._cutters = Decoders(workers)
-        self.lane = Lane(engine, Throughput(time.monotonic, images_per_second), metrics.observe_batch)
-        self.workers = Workers([self.lane], metrics, max(_STALL_SECONDS, settings.deadline_seconds))
+        self.lane = Lane(self._engine, Throughput(time.monotonic, images_per_second), metrics.observe_batch)
+        finder = _open_lane(networks)
+        lanes = [self.lane, finder.lane] if finder else [self.lane]
+        self.workers = Workers(lanes, metrics, max(_STALL_SECONDS, settings.deadline_seconds))
         self._stations = Stations(
-            spec=engine.info.spec,
+            spec=self._engine.info.spec,
             decoders=self.decoders,
             cutters=self._cutters,
             workers=self.workers,
             lane=self.lane,
+            finder=finder,
             kept=KeptPhotos(_KEPT_FRACTION * memory_limit_bytes()),
             max_pixels=settings.max_pixels,
+            max_people=settings.max_boxes,
         )
 
     @property
@@ -75,15 +82,26 @@ class Estimator:
         """How long a decoder is expected to need for a photo's file."""
         return self.decoders.seconds(predict_cost(data, self._stations.max_pixels))
 
-    async def estimate(self, data: bytes, options: Options, deadline: float = math.inf) -> Poses:
+    async def estimate(
+        self, data: bytes, options: Options, deadline: float = math.inf, claim: Claim = lambda _: None
+    ) -> Poses:
         """Estimate the poses of the people in a photo; cancelling it drops what still waits.
 
         Args:
             data: The photo's file.
             options: Whose boxes, and what else to answer.
             deadline: Instant of `time.monotonic()` after which no answer is of use.
+            claim: Hears how many images the people who were found need, and may refuse them.
 
         Raises:
             ServiceError: The photo, a box or the service's state does not allow an answer.
         """
-        return await Trip(self._stations, data, options, deadline).run()
+        return await Trip(self._stations, data, options, deadline, claim).run()
+
+
+def _open_lane(networks: Networks) -> Finder | None:
+    if networks.finder is None:
+        return None
+    throughput = Throughput(time.monotonic)
+    lane = Lane(networks.finder, throughput, observe=lambda *_: None, check=check_findings)
+    return Finder(networks.finder.info.spec, lane)

@@ -5,13 +5,12 @@ import math
 import re
 import reprlib
 from collections.abc import Iterable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
 from models.spec.crop import Box
 from service.errors import BadOption
-from service.poses.refine import REFINEMENTS
 
 LARGEST_BOX_PX: Final = 1e9
 """Farthest corner and longest side of a box, in photo pixels: beyond every photo, and exact in arithmetic."""
@@ -81,7 +80,7 @@ def _read_boxes(value: Any, info: ValidationInfo) -> tuple[Box, ...]:
     if not isinstance(rows, list | tuple):
         raise BadOption(f"the option boxes is {_quoted(value)}; it must be a list of [x, y, width, height]")
     if not rows:
-        raise BadOption("the option boxes is empty; leave it out to use the whole photo")
+        raise BadOption("the option boxes is empty; leave it out to have people found, or for find=none")
     most = (info.context or {}).get("max_boxes", math.inf)
     if len(rows) > most:
         raise BadOption(f"the request has {len(rows)} boxes; the limit is {most}")
@@ -91,6 +90,18 @@ def _read_boxes(value: Any, info: ValidationInfo) -> tuple[Box, ...]:
     return boxes
 
 
+def _read_find(value: Any, info: ValidationInfo) -> str:
+    """One of the words of `Find`.
+
+    Raises:
+        BadOption: It is none of these.
+    """
+    if value not in get_args(Find):
+        raise BadOption(f"the option {info.field_name} is {_quoted(value)}; it must be {', '.join(get_args(Find))}")
+    return str(value)
+
+
+Find = Literal["all", "one", "none"]
 Flag = Annotated[bool, PlainValidator(_read_flag), WithJsonSchema(_FLAG_SCHEMA)]
 Boxes = Annotated[tuple[Box, ...], PlainValidator(_read_boxes), WithJsonSchema(_BOXES_SCHEMA)]
 
@@ -102,39 +113,45 @@ class Options(BaseModel):
 
     boxes: Boxes = Field(
         default=(),
-        description="A tight box around each person, in photo pixels; each must overlap the photo. Left out: the "
-        "whole photo.",
+        description="A tight box around each person, in photo pixels; each must overlap the photo. Left out: people "
+        "are found.",
+    )
+    find: Annotated[Find, PlainValidator(_read_find), WithJsonSchema({"anyOf": [{"enum": list(get_args(Find))}]})] = (
+        Field(
+            default="all",
+            description="Whom to look for where there are no boxes: all, the main person (one), or nobody (none): the "
+            "whole photo is then one person.",
+        )
     )
     heatmaps: Flag = Field(default=False, description="Whether the answer carries the heatmaps.")
     flip: Flag = Field(
         default=False,
         description="Whether each crop's mirror image is computed too, and both heatmaps averaged: twice the work.",
     )
-    refine: Flag | None = Field(
-        default=None,
-        description="Whether a first pass finds the crops of up to two closer ones, and without boxes of one that is "
-        "zoomed out, for photos that end above somebody's feet. Left out: only without boxes.",
+    refine: Flag = Field(
+        default=False,
+        description="Whether a second pass takes a tighter crop around the joints of the first.",
     )
 
     @property
-    def refines(self) -> bool:
-        """Whether closer passes follow the first: as `refine` says, else where there are no boxes."""
-        return not self.boxes if self.refine is None else self.refine
-
-    @property
-    def zooms_out(self) -> bool:
-        """Whether the last pass is over a square much larger than the photo: a box says where a body ends."""
-        return self.refines and not self.boxes
+    def finds(self) -> bool:
+        """Whether people are to be looked for."""
+        return not self.boxes and self.find != "none"
 
     @property
     def passes(self) -> int:
-        """How many passes there are, one after the other, at most."""
-        return 1 + len(REFINEMENTS) * self.refines + self.zooms_out
+        """How many passes over each person there are, one after the other, at most."""
+        return 1 + self.refine
+
+    @property
+    def images_per_person(self) -> int:
+        """How many images the network computes for a person, at most."""
+        return (1 + self.flip) * self.passes
 
     @property
     def images(self) -> int:
-        """How many images the network computes for a photo, at most."""
-        return max(1, len(self.boxes)) * (1 + self.flip) * self.passes
+        """How many images the network computes for a photo, at most, as far as its people are known."""
+        return max(1, len(self.boxes)) * self.images_per_person
 
 
 NAMES: Final = tuple(Options.model_fields)

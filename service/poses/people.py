@@ -21,7 +21,7 @@ class Person:
     """One person's joints, in photo pixels.
 
     Attributes:
-        box: The box of the request, or the whole photo.
+        box: The box of the request or of the finder, or the whole photo.
         whole_image: Whether there was no box.
         crop: The square that the network saw.
         joints: float64 [J, 2], x then y.
@@ -29,6 +29,8 @@ class Person:
         std: float64 [J, 3]: major and minor axis of the heatmap's spread in photo pixels, and the major axis' angle in
             degrees from +x towards +y.
         heatmaps: float32 [J, rows, columns], each sums to 1; None unless wanted.
+        score: Calibrated probability that there is a person, boxed so that the pose is worth drawing; None where no
+            finder has been asked.
     """
 
     box: Box
@@ -38,6 +40,7 @@ class Person:
     confidence: NDArray[np.float32]
     std: NDArray[np.float64]
     heatmaps: NDArray[np.float32] | None
+    score: float | None = None
 
     @classmethod
     def of(cls, box: Box, crop: Crop, outputs: Outputs, whole_image: bool) -> "Person":
@@ -61,15 +64,19 @@ class Poses:
         width: Of the photo as a person sees it, in pixels.
         height: Of the photo, in pixels.
         skeleton: What the joints are called, and how they hang together.
-        people: In the order of the boxes.
+        people: In the order of the boxes; of those who were found, the largest first.
+        found: How many there are; more than `people` where these are limited.
         timing: Seconds by `TIMING`.
+        was_searched: Whether people were looked for.
     """
 
     width: int
     height: int
     skeleton: Skeleton
     people: tuple[Person, ...]
+    found: int
     timing: Mapping[str, float]
+    was_searched: bool = False
 
 
 def principal_axes(covariance: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

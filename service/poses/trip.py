@@ -1,32 +1,43 @@
-"""The trip of one photo: its crops are cut and computed, pass by pass, until its people are known."""
+"""The trip of one photo: its people are found, their crops cut and computed, pass by pass."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from models.spec.contract import JOINT_OUTPUTS, ModelSpec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.spec.contract import JOINT_OUTPUTS, WHOLE_MAPS, ModelSpec
 from models.spec.crop import Box, Crop
+from models.spec.finder import FINDER_OUTPUTS, FinderSpec
 from service.errors import BadOption
 from service.inference.engine import Outputs
 from service.inference.schedule import Lane, Served
 from service.inference.workers import Workers
-from service.metrics import PHOTO_STAGES
 from service.photos.crops import KeptPhotos, PhotoSource
 from service.photos.decoders import RECUT, Decoders
 from service.photos.decoding import predict_cost
+from service.poses import finder
 from service.poses.flip import average, with_mirrored
 from service.poses.options import Options
 from service.poses.people import TIMING, Person, Poses
-from service.poses.refine import (
-    REFINEMENTS,
-    Refinement,
-    can_tell_close_ups,
-    is_close_up,
-    refined_crop,
-    zoomed_out_crop,
-)
+from service.poses.refine import refined_crop
+
+Claim = Callable[[int], None]
+"""Takes how many images a photo needs beyond `Options.images`; raises where these are too many."""
+
+_Cut = Callable[[PhotoSource], tuple[NDArray[np.uint8], float]]
+"""Cuts a network's images, uint8 [N, rows, columns, 3]; those and the seconds that it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """The network that boxes people, as a trip sees it."""
+
+    spec: FinderSpec
+    lane: Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +50,10 @@ class Stations:
         cutters: Threads that crop decoded photos, which takes no time: these wait for no decoder.
         workers: Threads that compute.
         lane: The network's among them.
+        finder: Finds people where there are no boxes; None: then the whole photo is one person.
         kept: Room for decoded photos that wait for another pass.
         max_pixels: Most pixels (width x height) of a photo.
+        max_people: Most people of a photo, the largest.
     """
 
     spec: ModelSpec
@@ -48,8 +61,10 @@ class Stations:
     cutters: Decoders
     workers: Workers
     lane: Lane
+    finder: Finder | None
     kept: KeptPhotos
     max_pixels: int
+    max_people: int
 
 
 class Trip:
@@ -60,15 +75,20 @@ class Trip:
         data: The photo's file.
         options: Whose boxes, and what else to answer.
         deadline: Instant of `time.monotonic()` after which no answer is of use.
+        claim: Hears of images that the options do not tell of: those of the people who were found.
     """
 
-    def __init__(self, stations: Stations, data: bytes, options: Options, deadline: float) -> None:
+    def __init__(self, stations: Stations, data: bytes, options: Options, deadline: float, claim: Claim) -> None:
         self._stations, self._data, self._options, self._deadline = stations, data, options, deadline
+        self._claim = claim
+        self._finder = stations.finder if options.finds else None
+        self._passes_left = options.passes + (self._finder is not None)
         self._timing = dict.fromkeys(TIMING, 0.0)
-        self._passes_left = options.passes
         self._cost = predict_cost(data, stations.max_pixels)
         self._source: PhotoSource | None = None
-        self._boxes: list[Box] = []
+        self._boxes: list[Box] = list(options.boxes)
+        self._finder_scores: list[float] = []
+        self._found = 0
         self._crops: list[Crop] = []
         self._outputs: list[Outputs] = []  # of each person, without the first axis
 
@@ -76,16 +96,34 @@ class Trip:
         """Make all passes; cancelling it drops what still waits.
 
         Raises:
-            ServiceError: The photo, a box or the service's state does not allow an answer.
+            ServiceError: The photo, a box, the people found or the service's state do not allow an answer.
         """
         start = time.monotonic()
-        self._outputs = await self._compute(self._first_crops)
-        for refinement in REFINEMENTS if self._options.refines else ():
-            await self._refine(refinement)
-        if self._options.zooms_out and can_tell_close_ups(self._stations.spec.skeleton):
-            await self._zoom_out()
+        if self._finder is not None:
+            await self._find(self._finder)
+        if self._boxes or self._finder is None:
+            self._outputs = await self._estimate(self._first_crops)
+            if self._options.refine:
+                await self._refine()
         self._timing["total"] = time.monotonic() - start
         return self._poses()
+
+    async def _find(self, network: Finder) -> None:
+        """A pass of the finder, whose boxes are those to go on with."""
+        spec, windows = network.spec, list[Crop]()
+
+        def cut(source: PhotoSource) -> tuple[NDArray[np.uint8], float]:
+            windows[:] = finder.windows(source.width, source.height)
+            pixels, seconds = source.cut(windows, is_last=False, rule=finder.crop_rule(spec))
+            return finder.trimmed(spec, pixels, *self._size), seconds
+
+        outputs = await self._compute(network.lane, "find", frozenset(FINDER_OUTPUTS), cut)
+        everyone = finder.find_people(spec, windows, outputs, *self._size)
+        self._found = len(everyone)
+        people = finder.main_person(everyone) if self._options.find == "one" else everyone[: self._stations.max_people]
+        self._boxes = [person.box for person in people]
+        self._finder_scores = [person.score for person in people]
+        self._claim((len(people) - 1) * self._options.images_per_person)
 
     def _first_crops(self, source: PhotoSource) -> list[Crop]:
         """The crop of each box, or of the whole photo.
@@ -94,47 +132,47 @@ class Trip:
             BadOption: A box lies outside the photo.
         """
         rule = self._stations.spec.crop
-        self._boxes = list(self._options.boxes) or [Box(0, 0, source.width, source.height)]
-        for index, box in enumerate(self._options.boxes):
+        for index, box in enumerate(self._boxes):
             if not box.overlaps(source.width, source.height):
                 sides = f"[{box.x:g}, {box.y:g}, {box.width:g}, {box.height:g}]"
                 raise BadOption(
                     f"box {index}, {sides}, lies outside the photo of {source.width} x {source.height} pixels"
                 )
-        if self._options.boxes:
+        if self._boxes:
             self._crops = [Crop.around(box, rule.margin) for box in self._boxes]
         else:
+            self._boxes = [Box(0, 0, source.width, source.height)]
             self._crops = [Crop.whole(source.width, source.height)]
         return self._crops
 
-    async def _refine(self, refinement: Refinement) -> None:
+    async def _refine(self) -> None:
         """A closer pass over those people whose crop it changes."""
         changed: dict[int, Crop] = {}
         for index, (crop, outputs) in enumerate(zip(self._crops, self._outputs, strict=True)):
-            joints = crop.to_photo(outputs["coordinates"])
-            closer = refined_crop(refinement, crop, joints, outputs["confidence"])
+            closer = refined_crop(crop, crop.to_photo(outputs["coordinates"]), outputs["confidence"])
             if closer != crop and closer.overlaps(*self._size):
                 changed[index] = closer
-        self._passes_left -= 1
         if not changed:
             return
-        computed = await self._compute(lambda _: list(changed.values()))
+        computed = await self._estimate(lambda _: list(changed.values()))
         for (index, crop), outputs in zip(changed.items(), computed, strict=True):
             self._crops[index], self._outputs[index] = crop, outputs
 
-    async def _zoom_out(self) -> None:
-        """A pass over more than the photo, whose answer is taken where the photo is a close-up."""
-        (crop,), (before,) = self._crops, self._outputs
-        width, height = self._size
-        wide = zoomed_out_crop(width, height, crop.to_photo(before["coordinates"]))
-        self._passes_left -= 1
-        (outputs,) = await self._compute(lambda _: [wide])
-        joints, skeleton = wide.to_photo(outputs["coordinates"]), self._stations.spec.skeleton
-        if is_close_up(skeleton, min(width, height), joints, outputs["confidence"], before["confidence"]):
-            self._crops, self._outputs = [wide], [outputs]
+    async def _estimate(self, choose_crops: Callable[[PhotoSource], Sequence[Crop]]) -> list[Outputs]:
+        """A pass over people; the outputs of each, without the first axis."""
 
-    async def _compute(self, choose_crops: Callable[[PhotoSource], list[Crop]]) -> list[Outputs]:
-        """One pass: cut crops in a decoder's thread and compute them; the outputs of each, without the first axis."""
+        def cut(source: PhotoSource) -> tuple[NDArray[np.uint8], float]:
+            pixels, seconds = source.cut(choose_crops(source), is_last=self._passes_left == 1)
+            return with_mirrored(pixels) if self._options.flip else pixels, seconds
+
+        outputs = await self._compute(self._stations.lane, "inference", self._wanted, cut)
+        if self._options.flip:
+            outputs = average(outputs, self._stations.spec.skeleton)
+        count = len(outputs["coordinates"])
+        return [{name: values[index] for name, values in outputs.items()} for index in range(count)]
+
+    async def _compute(self, lane: Lane, stage: str, wanted: frozenset[str], cut: _Cut) -> Outputs:
+        """Cut a network's images in a decoder's thread and compute them, the seconds of which count as a stage's."""
         stations, answer = self._stations, Future[Served]()
         submitted = time.perf_counter()
 
@@ -144,11 +182,9 @@ class Trip:
             source = self._source = self._source or PhotoSource(
                 self._data, stations.spec.crop, stations.max_pixels, stations.kept
             )
-            crops = choose_crops(source)
-            pixels, crop_seconds = source.cut(crops, is_last=self._passes_left == 1)
+            images, crop_seconds = cut(source)
             decode_seconds = time.perf_counter() - submitted - crop_seconds
-            images = with_mirrored(pixels) if self._options.flip else pixels
-            stations.workers.submit(stations.lane, images, self._wanted, self._latest(self._passes_left - 1), answer)
+            stations.workers.submit(lane, images, wanted, self._latest(self._passes_left - 1), answer)
             return decode_seconds, crop_seconds
 
         stations.workers.ensure_open()  # closed decoders take nothing
@@ -159,12 +195,11 @@ class Trip:
             served = await asyncio.wrap_future(answer)
         finally:
             answer.cancel()  # does nothing to an answer that is there
+        self._passes_left -= 1
         seconds = (*decoded, served.queue_seconds, served.inference_seconds)
-        for stage, spent in zip(PHOTO_STAGES, seconds, strict=True):
-            self._timing[stage] += spent
-        outputs = average(served.outputs, stations.spec.skeleton) if self._options.flip else served.outputs
-        count = len(outputs["coordinates"])
-        return [{name: values[index] for name, values in outputs.items()} for index in range(count)]
+        for name, spent in zip(("decode", "crop", "queue", stage), seconds, strict=True):
+            self._timing[name] += spent
+        return served.outputs
 
     def _latest(self, passes: int) -> float:
         """The instant by which something must be done, so that passes after it end by the deadline."""
@@ -174,7 +209,7 @@ class Trip:
     def _wanted(self) -> frozenset[str]:
         """Names of the outputs that the answer needs."""
         if self._options.flip:
-            maps = {"maps"} if "maps" in self._stations.spec.outputs else {"heatmaps"}
+            maps = {WHOLE_MAPS if WHOLE_MAPS in self._stations.spec.outputs else "heatmaps"}
         else:
             maps = {"heatmaps"} if self._options.heatmaps else set()
         return frozenset({*JOINT_OUTPUTS, *maps})
@@ -186,8 +221,17 @@ class Trip:
         return self._source.width, self._source.height
 
     def _poses(self) -> Poses:
+        skeleton, is_whole = self._stations.spec.skeleton, self._finder is None and not self._options.boxes
         people = []
         for box, crop, outputs in zip(self._boxes, self._crops, self._outputs, strict=True):
             shown = outputs if self._options.heatmaps else {name: outputs[name] for name in JOINT_OUTPUTS}
-            people.append(Person.of(box, crop, shown, whole_image=not self._options.boxes))
-        return Poses(*self._size, self._stations.spec.skeleton, tuple(people), self._timing)
+            people.append(Person.of(box, crop, shown, whole_image=is_whole))
+        if self._finder is None:
+            return Poses(*self._size, skeleton, tuple(people), len(people), self._timing)
+        scores = [
+            finder.person_score(self._finder.spec, skeleton, score, person.confidence)
+            for person, score in zip(people, self._finder_scores, strict=True)
+        ]
+        chosen = finder.choose_people(people, scores)
+        scored = tuple(replace(people[index], score=scores[index]) for index in chosen)
+        return Poses(*self._size, skeleton, scored, self._found - len(people) + len(scored), self._timing, True)

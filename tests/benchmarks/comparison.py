@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.spec.contract import ModelSpec
 from service.host import usable_cpus
 from service.inference.providers import PROVIDERS, Plan, open_session
 from service.settings import Settings
@@ -34,7 +35,7 @@ def measure(seconds: float) -> dict[str, Any]:
     """
     photo, settings = small_photo(), Settings.load()
     threads = settings.threads or usable_cpus()
-    plan, _ = open_session(settings, threads)
+    plan, _ = open_session(settings, threads, ModelSpec.statement)
     environment = _environment(plan, threads)
     servers: dict[str, dict[str, Any]] = {}
     print(_HEAD)

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from models.spec.contract import INPUT, OUTPUTS, SHIPPED_MODEL
+from models.spec.contract import INPUT, OUTPUTS, SHIPPED_MODEL, ModelSpec
 from models.spec.paper import TABLE_4
 from service.host import first_gpu, peak_resident_bytes, processor_name, resident_bytes, usable_cpus
 from service.inference.providers import PROVIDERS, open_session
@@ -54,7 +54,7 @@ def measure(model: str, runs: int, **plan: str) -> None:
     settings = Settings.load(model=model, **plan)
     gpu, before = first_gpu(), resident_bytes()
     device_before = gpu.memory_used() if gpu else 0.0
-    taken, session = open_session(settings, settings.threads or usable_cpus())
+    taken, session = open_session(settings, settings.threads or usable_cpus(), ModelSpec.statement)
     session_mib = (resident_bytes() - before) / 2**20
     images = noise(session.get_inputs()[0].shape[1])
 

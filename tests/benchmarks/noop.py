@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from models.spec.contract import OUTPUTS
 from service.api.app import create_app
-from service.inference.engine import EngineInfo, Outputs, rows
+from service.inference.engine import EngineInfo, Networks, Outputs, rows
 from tests.support.contracts import make_spec
 
 
@@ -45,7 +45,7 @@ class NoNetwork:
 def service() -> FastAPI:
     """The whole service but for its network; it logs as `dsnt-pose serve` does."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    return create_app(engine_factory=lambda _: NoNetwork())
+    return create_app(open_networks=lambda _: Networks(NoNetwork()))
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:

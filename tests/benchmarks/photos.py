@@ -44,7 +44,7 @@ class Photo:
     def call(self) -> Call:
         """The request to our service."""
         boxes = ";".join(f"{box.x:g},{box.y:g},{box.width:g},{box.height:g}" for box in self.boxes)
-        return Call(f"/pose?boxes={boxes}" if boxes else "/pose?refine=false", self.data)
+        return Call(f"/pose?boxes={boxes}" if boxes else "/pose?find=none", self.data)
 
 
 @cache

@@ -4,6 +4,7 @@ import time
 from dataclasses import asdict
 from typing import Any, Final, get_args
 
+from models.spec.contract import ModelSpec
 from service.errors import StartupError
 from service.host import peak_resident_bytes
 from service.inference.onnx_engine import OnnxEngine
@@ -32,7 +33,7 @@ def measure(seconds: float) -> dict[str, Any]:
 def _refusal(provider: str, precision: str) -> str | None:
     """Why the service would not start with these settings; None where it would."""
     try:
-        OnnxEngine(Settings.load(provider=provider, precision=precision))
+        OnnxEngine(Settings.load(provider=provider, precision=precision), ModelSpec)
     except StartupError as error:
         return str(error).replace(f"{ROOT}/", "")
     return None
@@ -40,13 +41,13 @@ def _refusal(provider: str, precision: str) -> str | None:
 
 def _chosen() -> dict[str, Any]:
     """What the service takes when it is told nothing else."""
-    info = OnnxEngine(Settings.load()).info
+    info = OnnxEngine(Settings.load(), ModelSpec).info
     return {"provider": info.provider, "precision": info.precision, "threads": info.threads}
 
 
 def _time_session(provider: str, precision: str, threads: int, seconds: float) -> dict[str, Any]:
     start = time.perf_counter()
-    engine = OnnxEngine(Settings.load(provider=provider, precision=precision, threads=threads))
+    engine = OnnxEngine(Settings.load(provider=provider, precision=precision, threads=threads), ModelSpec)
     engine.warm_up()
     start_seconds = time.perf_counter() - start
     batches = [asdict(batch) for batch in time_batches(engine, seconds)]

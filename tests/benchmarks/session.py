@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.spec.contract import JOINT_OUTPUTS
+from models.spec.contract import JOINT_OUTPUTS, ModelSpec
 from service.inference.engine import Engine
 from service.inference.onnx_engine import OnnxEngine
 from service.settings import Settings
@@ -86,7 +86,7 @@ class Witness:
     """
 
     def __init__(self, settings: Settings, pass_seconds: float) -> None:
-        self.engine = OnnxEngine(settings)
+        self.engine = OnnxEngine(settings, ModelSpec)
         self.engine.warm_up()
         self.window_seconds = _WINDOW * pass_seconds
         self._look_seconds = _LOOK * pass_seconds

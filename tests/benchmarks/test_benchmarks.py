@@ -38,7 +38,7 @@ def test_a_call_is_a_whole_request() -> None:
 def test_photos_ask_for_their_box() -> None:
     assert small_photo().call.target == "/pose?boxes=75,12.5,375,467.5"
     assert large_photo().name == "4000 x 3000, a box"
-    assert whole(small_photo()).call.target == "/pose?refine=false"
+    assert whole(small_photo()).call.target == "/pose?find=none"
 
 
 def test_figures_leave_refusals_out_of_the_times() -> None:

@@ -8,12 +8,13 @@ import numpy as np
 import uvicorn
 from numpy.typing import NDArray
 
+from models.spec.contract import ModelSpec
 from service.api.app import create_app
-from service.inference.engine import Outputs
+from service.inference.engine import Networks, Outputs
 from service.inference.onnx_engine import OnnxEngine
 
 
-class Mortal(OnnxEngine):
+class Mortal(OnnxEngine[ModelSpec]):
     def run(self, images: NDArray[np.uint8], wanted: Collection[str], shared: bool = False) -> Outputs:
         if Path("/tmp/die").exists():
             raise SystemExit("told to die")
@@ -22,4 +23,10 @@ class Mortal(OnnxEngine):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    uvicorn.run(create_app(engine_factory=Mortal), host="0.0.0.0", port=8000, log_config=None, access_log=False)
+    uvicorn.run(
+        create_app(open_networks=lambda settings: Networks(Mortal(settings, ModelSpec))),
+        host="0.0.0.0",
+        port=8000,
+        log_config=None,
+        access_log=False,
+    )

@@ -66,7 +66,8 @@ def test_nothing_that_is_asked_of_prometheus_stays_without_an_answer(
     prometheus: Prometheus, server: Server, astronaut: bytes
 ) -> None:
     def all_answered() -> bool:
-        server.post(astronaut).raise_for_status()
+        for query in ("", "boxes=60,10,300,500"):
+            server.post(astronaut, query).raise_for_status()
         return prometheus.unanswered() == []
 
     with suppress(AssertionError):

@@ -21,11 +21,11 @@ from models.evaluation.finding import SIZES, Precision
 from models.networks.finder import FinderGraph, FinderNetwork, load_finder
 from models.spec.finder import FinderSpec
 from models.spec.metadata import read_metadata
-from tests.support.contracts import make_finder
+from tests.support.contracts import make_finder_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # onnxruntime's quantiser warns of its own habits
 
-SPEC = make_finder()
+SPEC = make_finder_spec()
 
 
 @pytest.fixture(scope="module")

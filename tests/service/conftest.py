@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.api.app import create_app
+from service.inference.engine import Networks
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.support.client import Client, serving
@@ -28,5 +29,5 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def client(settings: Settings, engine: StandIn) -> Iterator[Client]:
-    with serving(create_app(settings, lambda _: engine)) as client:
+    with serving(create_app(settings, lambda _: Networks(engine))) as client:
         yield client

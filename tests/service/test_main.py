@@ -41,6 +41,7 @@ import os, threading
 from pathlib import Path
 
 from service.cli import serve
+from service.inference.engine import Networks
 from tests.support.standin import StandIn
 
 
@@ -50,7 +51,7 @@ class Cold(StandIn):
         threading.Event().wait()
 
 
-serve.OnnxEngine = lambda _: Cold()
+serve.open_networks = lambda _: Networks(Cold())
 """
 
 with_model = pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="the model file is not here")

@@ -43,8 +43,8 @@ def make_spec(**changes: Any) -> ModelSpec:
     return ModelSpec(**stated, heatmap_size=(28, 28), outputs=OUTPUTS)
 
 
-def make_finder(**changes: Any) -> FinderSpec:
-    """A finder's spec for tests that do not care what it says."""
+def make_finder_spec(**changes: Any) -> FinderSpec:
+    """A spec of a finder's file that scales photos to 416 pixels and whose scores are people's as they are."""
     fields: dict[str, Any] = {
         "name": "stand-in-finder",
         "version": "1",
@@ -56,5 +56,6 @@ def make_finder(**changes: Any) -> FinderSpec:
         "stride": 32,
         "padding": (124, 116, 104),
         "suppression": 0.5,
+        "calibration": {"finder": 1.0, "pose": 0.0, "bias": 0.0},
     }
     return FinderSpec(**(fields | changes))

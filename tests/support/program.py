@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from service.cli import main as cli
 from service.cli import serve
-from service.inference.engine import Outputs
+from service.inference.engine import Networks, Outputs
 from tests.support.standin import StandIn, wait_until
 
 
@@ -34,5 +34,5 @@ if __name__ == "__main__":
     if descriptors := os.environ.get("DESCRIPTORS"):
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(descriptors), int(descriptors)))
     engine = HeldStandIn(Path(os.environ["HOLD"])) if "HOLD" in os.environ else StandIn()
-    serve.OnnxEngine = lambda _: engine  # type: ignore[assignment, misc, return-value]
+    serve.open_networks = lambda _: Networks(engine)
     sys.exit(cli.main())

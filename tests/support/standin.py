@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.spec.contract import OUTPUTS
-from service.inference.engine import EngineInfo, Outputs
-from tests.support.contracts import make_spec
+from service.inference.engine import EngineInfo, Info, Outputs
+from tests.support.contracts import make_finder_spec, make_spec
 
 CELLS = 28
 
@@ -69,3 +69,17 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < limit, "the condition did not come true in time"
         time.sleep(0.002)
+
+
+class FinderStandIn(StandIn):
+    """A finder that finds these boxes of a square photo, in fractions of its side, each with its score."""
+
+    def __init__(self, *found: tuple[float, float, float, float, float]) -> None:
+        super().__init__(batch_sizes=(1,))
+        self.info = Info(make_finder_spec(), "cpu", "fp32", 2)  # type: ignore[assignment]
+        self._found = np.array(found, np.float32).reshape(-1, 5)
+
+    def run(self, images: NDArray[np.uint8], wanted: Collection[str], shared: bool = False) -> Outputs:
+        self.batches.append(len(images))
+        everywhere = np.broadcast_to(self._found, (len(images), *self._found.shape))
+        return {"boxes": everywhere[..., :4] * images.shape[2], "scores": everywhere[..., 4]}

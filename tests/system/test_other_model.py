@@ -78,8 +78,10 @@ def test_its_joints_are_answered_by_name(client: Client, query: str, astronaut: 
         assert person["heatmaps"]["shape"] == [5, CELLS, CELLS]
 
 
-def test_without_a_box_passes_that_need_mpiis_joints_are_left_out(client: Client, astronaut: bytes) -> None:
-    assert len(client.post("/pose", content=astronaut).json()["people"][0]["joints"]) == 5
+def test_without_a_box_its_people_are_found_and_scored(client: Client, astronaut: bytes) -> None:
+    person, *_ = client.post("/pose", content=astronaut).json()["people"]
+    assert len(person["joints"]) == 5
+    assert person["score"] > 0.5
 
 
 def test_its_limbs_are_drawn(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +89,9 @@ def test_its_limbs_are_drawn(model: Path, tmp_path: Path, capsys: pytest.Capture
     Image.new("RGB", (100, 100)).save(photo, "PNG")
     (tmp_path / "black.png").write_bytes(photo.getvalue())
     drawn = tmp_path / "drawn.png"
-    assert main(["predict", str(tmp_path / "black.png"), "--model", str(model), "-o", str(drawn), "--no-refine"]) == 0
+    assert (
+        main(["predict", str(tmp_path / "black.png"), "--model", str(model), "-o", str(drawn), "--find", "none"]) == 0
+    )
     assert "left_thumb" in capsys.readouterr().out
     pixels = np.asarray(Image.open(drawn))
     assert pixels[50, 10].tolist() == [204, 0, 120]  # the left thumb, as opaque as it is sure

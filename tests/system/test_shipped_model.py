@@ -13,7 +13,7 @@ import pytest
 
 from models.spec.contract import SHIPPED_MODEL, variant
 from models.spec.crop import Box
-from service.inference.onnx_engine import OnnxEngine
+from service.inference.onnx_engine import open_networks
 from service.metrics import Metrics
 from service.poses.estimator import Estimator
 from service.poses.options import Options
@@ -31,7 +31,7 @@ pytestmark = [
 
 def find(precision: str) -> dict[str, Person]:
     settings = Settings(precision=precision)
-    estimator = Estimator(settings, OnnxEngine(settings), Metrics())
+    estimator = Estimator(settings, open_networks(settings), Metrics())
     estimator.start()
 
     async def estimate(name: str) -> Person:

@@ -50,13 +50,16 @@ router = APIRouter(tags=["pose"], route_class=_DirectRoute)
     summary="Joints of the people in a photo",
     response_model=PoseAnswer,
     responses={
-        200: {"description": "The people, in the order of the boxes.", "headers": {**REQUEST_ID, **_TIMING}},
+        200: {
+            "description": "The people, in the order of the boxes, or by size.",
+            "headers": {**REQUEST_ID, **_TIMING},
+        },
         **refusals(_REFUSALS),
     },
     openapi_extra={"parameters": query_parameters(), "requestBody": request_body()},
 )
 async def pose(request: Request) -> Response:
-    """Find 16 joints for each box, or for the whole photo without boxes.
+    """Find 16 joints for each box, or for everyone found where there are none.
 
     Options have the same names and rules in the query, in a form and in JSON; each may occur once (of a key that
     JSON has twice, the last counts).
@@ -107,6 +110,8 @@ def _record(size: int, poses: Poses, metrics: Metrics) -> None:
     metrics.image_bytes.observe(size)
     metrics.image_pixels.observe(poses.width * poses.height)
     metrics.people.inc(len(poses.people))
+    if poses.was_searched:
+        metrics.observe_found(poses.found, [person.score for person in poses.people if person.score is not None])
     for person in poses.people:
         metrics.observe_joints(person.std[:, 0], person.confidence)
 

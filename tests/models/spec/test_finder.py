@@ -13,9 +13,9 @@ from models.spec.contract import ModelSpec
 from models.spec.finder import FinderSpec, check_findings, overlap, suppress
 from models.spec.metadata import ContractError
 from tests.models.spec.test_contract import CONTRACT, Node
-from tests.support.contracts import make_finder
+from tests.support.contracts import make_finder_spec
 
-SPEC = make_finder()
+SPEC = make_finder_spec()
 
 sides = st.integers(1, 20_000)
 boxes = arrays.arrays(

@@ -13,6 +13,7 @@ from PIL import Image
 from models.spec.crop import Crop, CropRule
 from service.api.app import create_app
 from service.api.upload import UploadBudget
+from service.inference.engine import Networks
 from service.photos.crops import KeptPhotos, PhotoSource
 from service.poses import options
 from service.poses.admission import Admission
@@ -38,11 +39,12 @@ def test_the_answer_is_what_the_design_says(client: Client, astronaut: bytes) ->
     answer = client.post(f"/pose?boxes={','.join(map(str, BOX))};0,0,50,50&heatmaps=true", content=astronaut)
     document = answer.json()
     assert answer.status_code == 200
-    assert list(document) == ["model", "image", "people", "timing"]
+    assert list(document) == ["model", "image", "people", "found", "timing"]
     assert document["model"] == {"name": "stand-in", "version": "1", "provider": "cpu", "precision": "fp32"}
     assert document["image"] == {"width": 512, "height": 512}
     first, second = document["people"]
     assert (first["box"], first["whole_image"], second["box"]) == (BOX, False, [0, 0, 50, 50])
+    assert (first["score"], document["found"]) == (None, 2)
     assert first["crop"] == {"x": -102.5, "y": -52.5, "side": 625}
     assert [joint["name"] for joint in first["joints"]][0::15] == ["right_ankle", "left_wrist"]
     assert set(first["joints"][0]) == {"name", "x", "y", "confidence", "std"}
@@ -181,9 +183,9 @@ def test_draining_is_not_ready_but_still_answers(client: Client, astronaut: byte
 
 
 def test_more_than_can_be_answered_in_time_is_refused_with_retry_after(engine: StandIn, astronaut: bytes) -> None:
-    with serving(create_app(Settings(deadline_seconds=20), lambda _: engine)) as client:
+    with serving(create_app(Settings(deadline_seconds=20), lambda _: Networks(engine))) as client:
         door = client.app.state.lifecycle.estimator.admission
-        with door.admit(int(door.limit_images) - 1):
+        with door.admit(int(door.limit_images) + 1):
             answer = client.post(content=astronaut)
         assert "the limit is 20 s" in refusal(answer, 429, "overloaded")
         assert int(answer.headers["retry-after"]) >= 1
@@ -311,7 +313,7 @@ def test_what_can_be_read_can_be_asked_for_with_head(path: str, client: Client) 
 
 
 def test_a_deadline_shorter_than_the_first_photo_does_not_keep_the_service_from_starting(engine: StandIn) -> None:
-    with serving(create_app(Settings(deadline_seconds=1e-3), lambda _: engine)) as client:
+    with serving(create_app(Settings(deadline_seconds=1e-3), lambda _: Networks(engine))) as client:
         assert client.get("/healthz/ready").status_code == 200
 
 

@@ -19,6 +19,7 @@ from service.api import server
 from service.api.app import create_app
 from service.api.connections import Connection, Connections, Limits
 from service.api.server import Server
+from service.inference.engine import Networks
 from service.settings import Settings
 from tests.support.paths import ROOT
 from tests.support.server import Serving, running
@@ -38,7 +39,7 @@ def serve(engine: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(server, "_CHECK_SECONDS", 0.02)
 
     def serve(limits: Limits, **chosen: object) -> AbstractContextManager[Serving]:
-        app = create_app(settings.model_copy(update=chosen), lambda _: engine)
+        app = create_app(settings.model_copy(update=chosen), lambda _: Networks(engine))
         return running(Server(app, app.state.lifecycle, limits))
 
     return serve

@@ -6,6 +6,7 @@ from urllib.parse import urljoin
 import pytest
 
 from service.api.app import create_app
+from service.inference.engine import Networks
 from service.settings import Settings
 from tests.support.client import Client, serving
 from tests.support.standin import StandIn
@@ -49,7 +50,7 @@ def test_pages_with_another_hosts_scripts_are_gone(path: str, client: Client) ->
 
 @pytest.mark.parametrize("prefix", ["", "/vision/pose"])
 def test_behind_a_proxy_the_prefix_may_be_stripped_or_not(prefix: str, engine: StandIn, astronaut: bytes) -> None:
-    app = create_app(Settings(root_path="/vision/pose"), lambda _: engine)
+    app = create_app(Settings(root_path="/vision/pose"), lambda _: Networks(engine))
     with serving(app) as client:
         assert client.get(f"{prefix}/openapi.json").json()["servers"] == [{"url": "/vision/pose"}]
         assert client.get(f"{prefix}/docs").status_code == 200

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api import half_close
 from service.api.app import create_app
+from service.inference.engine import Networks
 from service.settings import Settings
 from tests.support.listening import listening, read_all
 from tests.support.standin import StandIn, wait_until
@@ -119,7 +120,7 @@ def test_a_connection_without_a_request_is_closed(slow: tuple[Slow, socket.socke
 def test_a_photo_is_answered_after_a_half_close_and_dropped_after_a_hang_up(
     engine: StandIn, astronaut: bytes, loop: Literal["asyncio", "uvloop"]
 ) -> None:
-    app = create_app(Settings(), lambda _: engine)
+    app = create_app(Settings(), lambda _: Networks(engine))
     post = b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(astronaut) + astronaut
     with listening(app, loop) as address:
         engine.gate.clear()

@@ -8,6 +8,7 @@ import pytest
 
 from service.api import linger
 from service.api.app import create_app
+from service.inference.engine import Networks
 from service.settings import Settings
 from tests.support.listening import listening, read_all
 from tests.support.standin import StandIn
@@ -19,7 +20,7 @@ HEAD = b"POST /pose HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture
 def address(engine: StandIn) -> Iterator[tuple[str, int]]:
-    with listening(create_app(Settings(max_body_bytes=LIMIT), lambda _: engine)) as address:
+    with listening(create_app(Settings(max_body_bytes=LIMIT), lambda _: Networks(engine))) as address:
         yield address
 
 

@@ -12,6 +12,7 @@ from service.api.app import create_app
 from service.api.connections import Limits
 from service.api.server import Server, listen
 from service.errors import StartupError
+from service.inference.engine import Networks
 from service.settings import Settings
 from tests.support.server import running
 from tests.support.standin import StandIn, wait_until
@@ -37,7 +38,7 @@ def test_a_request_on_its_way_on_a_kept_connection_is_answered(
     settings: Settings, engine: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_LINGER_SECONDS", 1000)
-    app = create_app(settings, lambda _: engine)
+    app = create_app(settings, lambda _: Networks(engine))
     with running(Server(app, app.state.lifecycle, LIMITS)) as serving, serving.connect(PROBE) as kept:
         assert b"connection: close" not in kept.recv(65536)
         serving.stop()
@@ -56,7 +57,7 @@ def test_a_connection_that_was_not_accepted_yet_is_answered(settings: Settings, 
                 late[-1].sendall(PROBE)
             await super()._stop_listening(sockets)
 
-    app = create_app(settings, lambda _: engine)
+    app = create_app(settings, lambda _: Networks(engine))
     with running(Interrupted(app, app.state.lifecycle, LIMITS)) as serving:
         serving.stop()
         wait_until(lambda: bool(late))
@@ -68,7 +69,7 @@ def test_a_connection_that_was_not_accepted_yet_is_answered(settings: Settings, 
 def test_who_connects_after_the_last_accept_is_not_connected_and_reset(
     settings: Settings, engine: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = create_app(settings, lambda _: engine)
+    app = create_app(settings, lambda _: Networks(engine))
     accept_all = server._accept_all
     with socket.socket() as late:
         late.setblocking(False)
@@ -89,7 +90,7 @@ def test_a_request_that_arrived_while_the_server_was_held_up_is_answered(
     settings: Settings, engine: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_LINGER_SECONDS", 0)  # over before the server has looked once
-    app = create_app(settings, lambda _: engine)
+    app = create_app(settings, lambda _: Networks(engine))
     kept: list[socket.socket] = []
 
     class Interrupted(Server):
@@ -112,7 +113,7 @@ def test_an_address_that_is_bound_is_taken_before_anyone_listens() -> None:
 
 
 def test_an_address_where_somebody_listens_is_taken(settings: Settings, engine: StandIn) -> None:
-    app = create_app(settings, lambda _: engine)
+    app = create_app(settings, lambda _: Networks(engine))
     with (
         running(Server(app, app.state.lifecycle, LIMITS)) as serving,
         pytest.raises(StartupError, match="Address already in use"),
@@ -122,7 +123,7 @@ def test_an_address_where_somebody_listens_is_taken(settings: Settings, engine: 
 
 def test_an_address_whose_last_connections_fade_is_free(settings: Settings, engine: StandIn) -> None:
     """As after a restart: the connections that the service closed first stay for a minute."""
-    app = create_app(settings, lambda _: engine)
+    app = create_app(settings, lambda _: Networks(engine))
     with running(Server(app, app.state.lifecycle, LIMITS)) as serving, serving.connect(PROBE) as kept:
         assert kept.recv(65536)
         serving.stop()

@@ -28,7 +28,7 @@ def test_a_service_that_cannot_start_ends_with_one_sentence(
 def test_the_second_of_two_starts_ends_before_the_model_loads(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("service.cli.serve.OnnxEngine", lambda _: pytest.fail("the model is loaded"))
+    monkeypatch.setattr("service.cli.serve.open_networks", lambda _: pytest.fail("the model is loaded"))
     with listen("127.0.0.1", 0) as first:  # which binds, and does not listen yet
         port = first.getsockname()[1]
         assert main(["serve", "--port", str(port)]) == 2

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,14 +24,25 @@ def test_an_answer_is_the_document_that_is_promised(boxes: tuple[Box, ...], name
         Person.of(box, Crop.around(box), {name: outputs[name][index] for name in names}, whole_image=not boxes)
         for index, box in enumerate(boxes or (Box(0, 0, 512, 512),))
     )
-    found = answer(Poses(512, 512, MPII, people, dict.fromkeys(TIMING, 0.25)), INFO)
+    found = answer(Poses(512, 512, MPII, people, len(people), dict.fromkeys(TIMING, 0.25)), INFO)
     document = PoseAnswer.model_validate(found, strict=True)
-    assert document.model_dump(exclude_none=True) == found
+    without_maps = {"people": {"__all__": {"heatmaps"}}} if "heatmaps" not in names else None
+    assert document.model_dump(exclude=without_maps) == found
+    assert found["found"] == len(people)
     assert [("heatmaps" in person) for person in found["people"]] == [("heatmaps" in names)] * len(people)
 
 
 def test_an_angle_that_rounds_to_the_other_end_of_its_axis_is_shown_as_this_one() -> None:
     std = np.tile([2.0, 1.0, -89.999994], (16, 1))
     person = Person(Box(0, 0, 9, 9), False, Crop(0, 0, 9), np.zeros((16, 2)), np.zeros(16, np.float32), std, None)
-    found = answer(Poses(9, 9, MPII, (person,), dict.fromkeys(TIMING, 0.0)), INFO)
+    found = answer(Poses(9, 9, MPII, (person,), 1, dict.fromkeys(TIMING, 0.0)), INFO)
     assert found["people"][0]["joints"][0]["std"] == {"major": 2.0, "minor": 1.0, "angle": 90.0}
+
+
+def test_a_score_is_rounded_and_null_where_nobody_was_looked_for() -> None:
+    zeros = np.zeros((16, 3))
+    person = Person(Box(0, 0, 9, 9), False, Crop(0, 0, 9), zeros[:, :2], np.zeros(16, np.float32), zeros, None)
+    people = (replace(person, score=0.987654), person)
+    found = answer(Poses(9, 9, MPII, people, 7, dict.fromkeys(TIMING, 0.0)), INFO)
+    assert [each["score"] for each in found["people"]] == [0.9877, None]
+    assert found["found"] == 7

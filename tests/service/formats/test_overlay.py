@@ -14,7 +14,7 @@ def a_person(confidence: float) -> Person:
 
 
 def draw(confidence: float) -> np.ndarray:
-    poses = Poses(400, 400, MPII, (a_person(confidence),), {})
+    poses = Poses(400, 400, MPII, (a_person(confidence),), 1, {})
     return np.asarray(overlay(Image.new("RGB", (400, 400)), poses))
 
 
@@ -35,5 +35,5 @@ def test_what_is_hardly_in_the_photo_is_not_drawn() -> None:
 
 def test_the_photo_itself_is_left_alone() -> None:
     photo = Image.new("RGB", (400, 400))
-    overlay(photo, Poses(400, 400, MPII, (a_person(1.0),), {}))
+    overlay(photo, Poses(400, 400, MPII, (a_person(1.0),), 1, {}))
     assert not np.asarray(photo).any()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.spec.contract import JOINT_OUTPUTS, OUTPUTS, SHIPPED_MODEL
+from models.spec.contract import JOINT_OUTPUTS, OUTPUTS, SHIPPED_MODEL, ModelSpec
 from service.errors import StartupError
 from service.host import Gpu
 from service.inference import onnx_engine as engine_module
@@ -85,7 +85,7 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> Any:
     def opens(provider: str, metadata: dict[str, str] | None = None) -> Sessions:
         sessions = Sessions(make_contract().to_metadata() if metadata is None else metadata)
         plan = Plan(provider, "fp32", Path("model.onnx"))
-        monkeypatch.setattr(engine_module, "open_session", lambda _settings, _threads: (plan, sessions.whole))
+        monkeypatch.setattr(engine_module, "open_session", lambda _settings, _threads, _read: (plan, sessions.whole))
         monkeypatch.setattr(engine_module, "open_another", sessions.open_another)
         return sessions
 
@@ -108,7 +108,7 @@ def test_outputs_are_cut_and_joined_by_rows() -> None:
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_each_size_of_batch_has_a_session_of_its_own_on_a_gpu(opens: Any, provider: str) -> None:
     sessions = opens(provider)
-    onnx_engine = OnnxEngine(Settings(max_batch=6))
+    onnx_engine = OnnxEngine(Settings(max_batch=6), ModelSpec)
     onnx_engine.warm_up()
     for count in (1, 3, 6, 2):
         images = np.random.default_rng(count).integers(0, 255, (count, 224, 224, 3), np.uint8)
@@ -120,7 +120,7 @@ def test_each_size_of_batch_has_a_session_of_its_own_on_a_gpu(opens: Any, provid
 @pytest.mark.parametrize(("largest", "sizes"), [(0, (1, 2, 4, 8)), (3, (1, 2, 3)), (1, (1,))])
 def test_a_gpu_has_batches_and_no_streams(opens: Any, largest: int, sizes: tuple[int, ...]) -> None:
     sessions = opens("cuda")
-    onnx_engine = OnnxEngine(Settings(threads=8, max_batch=largest))
+    onnx_engine = OnnxEngine(Settings(threads=8, max_batch=largest), ModelSpec)
     onnx_engine.warm_up()
     assert (onnx_engine.batch_sizes, onnx_engine.streams) == (sizes, 1)
     assert sessions.asked_for == [(8, 1)] * (len(sizes) - 1)
@@ -132,20 +132,20 @@ def test_the_card_is_named_and_its_memory_counts_from_before_the_first_session(
     used = iter([100.0, 900.0])
     monkeypatch.setattr(engine_module, "first_gpu", lambda: Gpu("a card", lambda: next(used)))
     opens("cuda")
-    onnx_engine = OnnxEngine(Settings())
+    onnx_engine = OnnxEngine(Settings(), ModelSpec)
     assert (onnx_engine.info.gpu, onnx_engine.memory_bytes()) == ("a card", 800)
 
 
 def test_a_card_that_does_not_compute_is_not_named(opens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "first_gpu", lambda: Gpu("a card", lambda: 0.0))
     opens("cpu")
-    assert OnnxEngine(Settings()).info.gpu is None
+    assert OnnxEngine(Settings(), ModelSpec).info.gpu is None
 
 
 def test_memory_of_a_gpu_that_cannot_be_told_is_not_a_number(opens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "first_gpu", lambda: None)
     opens("cuda")
-    assert math.isnan(OnnxEngine(Settings()).memory_bytes())
+    assert math.isnan(OnnxEngine(Settings(), ModelSpec).memory_bytes())
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_memory_of_a_gpu_that_cannot_be_told_is_not_a_number(opens: Any, monkeyp
 )
 def test_a_warm_processor_has_streams(opens: Any, threads: int, largest: int, streams: int) -> None:
     sessions = opens("openvino")
-    onnx_engine = OnnxEngine(Settings(threads=threads, max_batch=largest))
+    onnx_engine = OnnxEngine(Settings(threads=threads, max_batch=largest), ModelSpec)
     assert onnx_engine.streams == 1
     onnx_engine.warm_up()
     assert (onnx_engine.streams, onnx_engine.batch_sizes, onnx_engine.info.threads) == (streams, (1,), threads)
@@ -162,7 +162,7 @@ def test_a_warm_processor_has_streams(opens: Any, threads: int, largest: int, st
 
 def test_a_shared_call_runs_in_a_stream_and_any_other_on_all_threads(opens: Any) -> None:
     sessions = opens("cpu")
-    onnx_engine = OnnxEngine(Settings(threads=2))
+    onnx_engine = OnnxEngine(Settings(threads=2), ModelSpec)
     onnx_engine.warm_up()
     images = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
     onnx_engine.run(images, JOINT_OUTPUTS)
@@ -173,14 +173,14 @@ def test_a_shared_call_runs_in_a_stream_and_any_other_on_all_threads(opens: Any)
 
 def test_the_cpu_reports_its_memory(opens: Any) -> None:
     opens("cpu")
-    onnx_engine = OnnxEngine(Settings())
+    onnx_engine = OnnxEngine(Settings(), ModelSpec)
     assert onnx_engine.memory_bytes() > 2**20
     assert onnx_engine.memory_bytes() > onnx_engine.session_bytes() >= 0
 
 
 def test_only_what_is_wanted_is_copied_out(opens: Any) -> None:
     session = opens("cuda").whole
-    onnx_engine = OnnxEngine(Settings())
+    onnx_engine = OnnxEngine(Settings(), ModelSpec)
     images = np.zeros((1, 224, 224, 3), np.uint8)
     assert set(onnx_engine.run(images, {"confidence"})) == {"confidence"}
     assert session.outputs == ["confidence"]
@@ -191,13 +191,13 @@ def test_only_what_is_wanted_is_copied_out(opens: Any) -> None:
 def test_a_file_without_the_contract_is_refused(opens: Any) -> None:
     opens("cpu", metadata={})
     with pytest.raises(StartupError, match=r"model.onnx is not a model of this service: the model file lacks"):
-        OnnxEngine(Settings())
+        OnnxEngine(Settings(), ModelSpec)
 
 
 def test_the_model_its_version_and_its_file_are_logged_at_start(opens: Any, caplog: pytest.LogCaptureFixture) -> None:
     opens("cpu", make_contract(version="2026.12.1").to_metadata())
     with caplog.at_level("INFO"):
-        OnnxEngine(Settings(threads=3))
+        OnnxEngine(Settings(threads=3), ModelSpec)
     assert "stand-in, version 2026.12.1, from model.onnx, on cpu (fp32), 3 threads" in caplog.messages
 
 
@@ -209,7 +209,7 @@ def test_importing_the_service_loads_no_runtime() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="the model file is not here")
 def test_the_shipped_model_answers_the_same_alone_in_a_batch_and_in_streams() -> None:
-    onnx_engine = OnnxEngine(Settings(threads=2))
+    onnx_engine = OnnxEngine(Settings(threads=2), ModelSpec)
     onnx_engine.warm_up()
     images = np.random.default_rng(0).integers(0, 255, (4, 224, 224, 3), np.uint8)
     batch = onnx_engine.run(images, OUTPUTS)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from models.spec.contract import SHIPPED_MODEL, StatedAccuracy, variant
+from models.spec.contract import SHIPPED_MODEL, ModelSpec, StatedAccuracy, variant
 from service.errors import StartupError
 from service.inference import providers as session
 from service.inference.providers import Plan, open_another, open_session
@@ -55,7 +55,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def plan(**chosen: Any) -> tuple[str, str, str]:
-    found, _ = open_session(Settings(**chosen), threads=1)
+    found, _ = open_session(Settings(**chosen), 1, ModelSpec.statement)
     return found.provider, found.precision, found.file.name
 
 
@@ -66,8 +66,8 @@ def test_auto_takes_the_fastest_precision_of_the_best_provider_that_is_really_us
 
 def test_a_plan_knows_whether_its_provider_is_the_one_asked_for(installed: Any, model: Path) -> None:
     installed(cuda="cpu", openvino="openvino", cpu="cpu")
-    assert not open_session(Settings(model=model), threads=1)[0].as_asked
-    assert open_session(Settings(model=model, provider="cpu"), threads=1)[0].as_asked
+    assert not open_session(Settings(model=model), 1, ModelSpec.statement)[0].as_asked
+    assert open_session(Settings(model=model, provider="cpu"), 1, ModelSpec.statement)[0].as_asked
 
 
 def test_without_files_for_it_auto_computes_in_floating_point(installed: Any, model: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.spec.contract import JOINT_OUTPUTS, SHIPPED_MODEL
+from models.spec.contract import JOINT_OUTPUTS, SHIPPED_MODEL, ModelSpec
 from models.spec.crop import Box, Crop, CropRule, cut
 from service.inference.onnx_engine import OnnxEngine
 from service.photos.crops import KeptPhotos, PhotoSource
@@ -120,6 +120,6 @@ def test_joints_of_a_12_megapixel_photo_do_not_depend_on_its_reduction() -> None
     reduced, crop = source(photo.data), Crop.whole(4000, 3000)
     assert (reduced.width, reduced.height) == (4000, 3000)
     full = cut(decode(photo.data, LIMIT), crop, 224)
-    engine = OnnxEngine(Settings(precision="fp32"))  # int8 itself moves what lies in either of two places
+    engine = OnnxEngine(Settings(precision="fp32"), ModelSpec)  # int8 itself moves what lies in either of two places
     found, expected = (engine.run(crops, JOINT_OUTPUTS) for crops in (reduced.cut([crop])[0], full[None]))
     assert np.linalg.norm(found["coordinates"] - expected["coordinates"], axis=-1).max() * 112 < 1

@@ -9,6 +9,7 @@ import pytest
 from service.errors import BadOption, DeadlineMissed, Malformed, Overloaded
 from service.poses.admission import Admission, BoundedEstimator
 from service.poses.options import Options
+from service.poses.trip import Claim
 
 
 def test_what_cannot_be_answered_in_time_is_refused_with_the_time_to_wait() -> None:
@@ -149,13 +150,19 @@ def bounded(estimate: Any) -> BoundedEstimator:
 def test_an_estimator_admits_all_images_of_a_request_and_passes_the_deadline_on() -> None:
     seen: list[float] = []
 
-    async def estimate(_data: bytes, _options: Options, deadline: float) -> None:
+    async def estimate(_data: bytes, _options: Options, deadline: float, claim: Claim) -> None:
         seen.extend((door.admission.admitted_images, deadline - time.monotonic()))
+        claim(3)
+        seen.append(door.admission.admitted_images)
+        claim(-4)
+        seen.append(door.admission.admitted_images)
 
     door = bounded(estimate)
     asyncio.run(door.estimate(b"", Options(refine=True)))
     assert seen[0] == Options(refine=True).images > 1
     assert 0 < seen[1] <= 5
+    assert seen[2:] == [seen[0] + 3, seen[0] - 1]
+    assert door.admission.admitted_images == 0
 
 
 def test_an_estimators_door_knows_of_its_decoders() -> None:

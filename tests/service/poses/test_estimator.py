@@ -7,7 +7,8 @@ import pytest
 
 from models.spec.crop import Box, Crop, CropRule
 from models.spec.skeleton import MPII
-from service.errors import BadOption, DeadlineMissed, NotAnImage, NotReady
+from service.errors import BadOption, DeadlineMissed, NotAnImage, NotReady, Overloaded
+from service.inference.engine import Networks
 from service.metrics import Metrics
 from service.photos.crops import KeptPhotos, PhotoSource
 from service.poses.admission import BoundedEstimator
@@ -15,9 +16,10 @@ from service.poses.estimator import Estimator
 from service.poses.flip import average, with_mirrored
 from service.poses.options import Options
 from service.poses.people import Poses
-from service.poses.refine import REFINEMENTS, refined_crop, zoomed_out_crop
+from service.poses.refine import refined_crop
+from service.poses.trip import Claim
 from service.settings import Settings
-from tests.support.standin import StandIn, compute, wait_until
+from tests.support.standin import FinderStandIn, StandIn, compute, wait_until
 
 BOXES = (Box(60, 10, 300, 500), Box(-20, -20, 100, 100), Box(400, 400, 200, 50))
 RULE = CropRule()
@@ -32,7 +34,7 @@ def cut(photo: bytes, *crops: Crop, is_last: bool = True) -> np.ndarray:
 
 
 def run(settings: Settings, engine: StandIn, metrics: Metrics, work: Callable[[Estimator], Awaitable[Poses]]) -> Poses:
-    estimator = Estimator(settings, engine, metrics)
+    estimator = Estimator(settings, Networks(engine), metrics)
     estimator.start()
 
     async def main() -> Poses:
@@ -57,19 +59,17 @@ def test_people_come_in_the_order_of_their_boxes(
         np.testing.assert_allclose(person.joints, crop.to_photo(expected["coordinates"][index]))
         np.testing.assert_array_equal(person.heatmaps, expected["heatmaps"][index])
         np.testing.assert_allclose(person.std[0], [np.sqrt(0.03) * crop.side / 2, np.sqrt(0.01) * crop.side / 2, 45])
-    assert set(found.timing) == {"decode", "crop", "queue", "inference", "total"}
+    assert set(found.timing) == {"decode", "crop", "find", "queue", "inference", "total"}
     assert sum(found.timing.values()) <= 2 * found.timing["total"]
 
 
-def test_without_boxes_the_whole_photo_is_one_person_and_passes_follow(
+def test_without_boxes_and_finder_the_whole_photo_is_one_person(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
 ) -> None:
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options()))
-    assert [(person.whole_image, person.heatmaps) for person in found.people] == [(True, None)]
-    refined = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
-    np.testing.assert_array_equal(found.people[0].joints, refined.people[0].joints)
-    assert engine.batches[: len(engine.batches) // 2] * 2 == engine.batches
-    assert len(engine.batches) > 4
+    (person,) = found.people
+    assert (person.whole_image, person.box, person.score, person.heatmaps) == (True, Box(0, 0, 512, 512), None, None)
+    assert engine.batches == [1]
 
 
 def test_a_box_beside_the_photo_is_refused(
@@ -164,25 +164,19 @@ def test_flip_averages_with_the_mirror_image(
 
 
 def test_refine_goes_closer_to_the_square_around_the_joints(
-    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes
 ) -> None:
-    monkeypatch.setattr("service.poses.trip.is_close_up", lambda *_: False)
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
     source = PhotoSource(astronaut, RULE, 10**6, KeptPhotos(1e9))
-    crops = [Crop.whole(512, 512)]
-    outputs = compute(source.cut(crops, is_last=False)[0])
-    for refinement in REFINEMENTS:
-        crop = crops[-1]
-        joints = crop.to_photo(outputs["coordinates"][0])
-        closer = refined_crop(refinement, crop, joints, outputs["confidence"][0])
-        if closer != crop:
-            outputs = compute(source.cut([closer], is_last=False)[0])
-            crops.append(closer)
-    assert len(crops) > 1
+    whole = Crop.whole(512, 512)
+    first = compute(source.cut([whole], is_last=False)[0])
+    closer = refined_crop(whole, whole.to_photo(first["coordinates"][0]), first["confidence"][0])
+    assert closer != whole
+    second = compute(source.cut([closer], is_last=False)[0])
     (person,) = found.people
-    assert (person.crop, person.whole_image, person.box) == (crops[-1], True, Box(0, 0, 512, 512))
-    np.testing.assert_allclose(person.joints, crops[-1].to_photo(outputs["coordinates"][0]))
-    assert engine.batches == [1] * (len(crops) + 1)
+    assert (person.crop, person.whole_image, person.box) == (closer, True, Box(0, 0, 512, 512))
+    np.testing.assert_allclose(person.joints, closer.to_photo(second["coordinates"][0]))
+    assert engine.batches == [1, 1]
 
 
 def test_refine_computes_only_those_whose_crop_changed(
@@ -190,7 +184,7 @@ def test_refine_computes_only_those_whose_crop_changed(
 ) -> None:
     middle = Crop.around(BOXES[1])
     closer = Crop(0, 0, 50)
-    monkeypatch.setattr("service.poses.trip.refined_crop", lambda _, crop, *__: closer if crop == middle else crop)
+    monkeypatch.setattr("service.poses.trip.refined_crop", lambda crop, *_: closer if crop == middle else crop)
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, boxed(*BOXES, refine=True)))
     assert engine.batches == [3, 1]
     assert [person.crop for person in found.people] == [Crop.around(BOXES[0]), closer, Crop.around(BOXES[2])]
@@ -199,37 +193,75 @@ def test_refine_computes_only_those_whose_crop_changed(
         np.testing.assert_allclose(person.joints, person.crop.to_photo(expected["coordinates"][0]))
 
 
-def test_refine_takes_the_zoomed_out_pass_of_a_close_up(
-    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple[np.ndarray, ...]] = []
-    monkeypatch.setattr("service.poses.trip.refined_crop", lambda _, crop, *__: crop)
-    monkeypatch.setattr("service.poses.trip.is_close_up", lambda _, side, *seen: calls.append(seen) or side == 512)
-    (person,) = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True))).people
-    source = PhotoSource(astronaut, RULE, 10**6, KeptPhotos(1e9))
-    whole = Crop.whole(512, 512)
-    before = compute(source.cut([whole], is_last=False)[0])
-    wide = zoomed_out_crop(512, 512, whole.to_photo(before["coordinates"][0]))
-    after = compute(source.cut([wide])[0])
-    assert (person.crop, person.whole_image, person.box) == (wide, True, Box(0, 0, 512, 512))
-    np.testing.assert_allclose(person.joints, wide.to_photo(after["coordinates"][0]))
-    for seen, expected in zip(calls[0], (person.joints, after["confidence"][0], before["confidence"][0]), strict=True):
-        np.testing.assert_allclose(seen, expected)
-
-
-def test_with_a_box_there_is_no_zoomed_out_pass(
-    settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.poses.trip.refined_crop", lambda _, crop, *__: crop)
-    run(settings, engine, metrics, lambda e: e.estimate(astronaut, boxed(BOXES[0], refine=True)))
-    assert engine.batches == [1]
-
-
 def test_refine_takes_no_crop_beside_the_photo(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.poses.trip.is_close_up", lambda *_: False)
     monkeypatch.setattr("service.poses.trip.refined_crop", lambda *_: Crop(512, 0, 100))
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True)))
     assert found.people[0].crop == Crop.whole(512, 512)
-    assert engine.batches == [1, 1]
+    assert engine.batches == [1]
+
+
+def find(
+    engine: StandIn, finder: FinderStandIn, photo: bytes, options: Options, claim: Claim = lambda _: None
+) -> Poses:
+    estimator = Estimator(Settings(max_boxes=3), Networks(engine, finder), Metrics())
+    estimator.start()
+    try:
+        return asyncio.run(estimator.estimate(photo, options, claim=claim))
+    finally:
+        estimator.close(20)
+
+
+SMALL, LARGE, DOUBTFUL = (0.7, 0.1, 0.1, 0.3, 0.9), (0.1, 0.1, 0.4, 0.8, 0.8), (0.6, 0.6, 0.3, 0.3, 0.2)
+
+
+def test_without_boxes_everyone_is_found_the_largest_first(engine: StandIn, astronaut: bytes) -> None:
+    claims: list[int] = []
+    found = find(engine, FinderStandIn(SMALL, LARGE, DOUBTFUL), astronaut, Options(flip=True), claims.append)
+    assert [person.score for person in found.people] == pytest.approx([0.8, 0.9])
+    assert [person.whole_image for person in found.people] == [False, False]
+    assert (found.found, claims) == (2, [2])
+    assert found.people[0].box.x == pytest.approx(0.1 * 512)
+    assert found.people[0].crop == Crop.around(found.people[0].box)
+    pixels = cut(astronaut, found.people[0].crop, is_last=False)
+    expected = average(compute(with_mirrored(pixels)), MPII)
+    np.testing.assert_allclose(found.people[0].joints, found.people[0].crop.to_photo(expected["coordinates"][0]))
+    assert found.timing["find"] > 0
+
+
+def test_one_is_the_main_person_and_none_the_whole_photo(engine: StandIn, astronaut: bytes) -> None:
+    finder = FinderStandIn(SMALL, LARGE)
+    (person,) = find(engine, finder, astronaut, Options(find="one")).people
+    assert person.score == pytest.approx(0.8)
+    assert finder.batches == [1]
+    (person,) = find(engine, finder, astronaut, Options(find="none")).people
+    assert (person.whole_image, person.score, finder.batches) == (True, None, [1])
+
+
+def test_with_boxes_nobody_is_looked_for(engine: StandIn, astronaut: bytes) -> None:
+    finder = FinderStandIn(SMALL)
+    assert len(find(engine, finder, astronaut, boxed(*BOXES)).people) == 3
+    assert finder.batches == []
+
+
+def test_nobody_is_no_error_and_costs_no_pass(engine: StandIn, astronaut: bytes) -> None:
+    claims: list[int] = []
+    found = find(engine, FinderStandIn(), astronaut, Options(), claims.append)
+    assert (found.people, found.found, engine.batches, claims) == ((), 0, [], [-1])
+
+
+def test_of_too_many_people_the_largest_are_kept_and_all_are_counted(engine: StandIn, astronaut: bytes) -> None:
+    row = [(0.19 * index, 0.1, 0.1 + index / 100, 0.2 + index / 100, 0.9) for index in range(5)]
+    found = find(engine, FinderStandIn(*row), astronaut, Options())
+    assert found.found == 5
+    assert [person.box.x for person in found.people] == pytest.approx([512 * 0.19 * index for index in (4, 3, 2)])
+
+
+def test_people_beyond_what_fits_are_refused_before_they_are_computed(engine: StandIn, astronaut: bytes) -> None:
+    def refuse(images: int) -> None:
+        raise Overloaded(f"{images} more", 1)
+
+    with pytest.raises(Overloaded, match="1 more"):
+        find(engine, FinderStandIn(SMALL, LARGE), astronaut, Options(), refuse)
+    assert engine.batches == []

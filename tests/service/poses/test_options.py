@@ -44,7 +44,7 @@ def test_any_value_is_read_or_refused(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("given_options", "sentence"),
     [
-        ([("mode", "true")], "the option 'mode' is unknown; the options are boxes, heatmaps, flip, refine"),
+        ([("mode", "true")], "the option 'mode' is unknown; the options are boxes, find, heatmaps, flip, refine"),
         ([("boxes", "0,0,1,1"), ("boxes", [[0, 0, 1, 1]])], "the option boxes is given twice"),
         ([("heatmaps", "yes")], "the option heatmaps is 'yes'; it must be true or false"),
         ([("heatmaps", 2)], "the option heatmaps is 2; it must be true or false"),
@@ -75,11 +75,17 @@ def test_a_refusal_names_the_option_the_value_and_the_limit(
     assert len(refusal.value.detail) < 200
 
 
-def test_refine_is_on_without_boxes_only_and_can_be_said() -> None:
-    assert parse_options([], 64).refines
-    assert not parse_options([("boxes", "0,0,9,9")], 64).refines
-    assert not parse_options([("refine", "false")], 64).refines
-    assert parse_options([("boxes", "0,0,9,9"), ("refine", True)], 64).refines
+def test_people_are_looked_for_where_there_are_no_boxes_unless_it_is_said() -> None:
+    assert parse_options([], 64).finds
+    assert parse_options([("find", "one")], 64).finds
+    assert not parse_options([("find", "none")], 64).finds
+    assert not parse_options([("boxes", "0,0,9,9"), ("find", "all")], 64).finds
+
+
+@pytest.mark.parametrize("value", ["two", "", True, 1, ["all"], {}])
+def test_whom_to_find_is_one_of_three_words(value: Any) -> None:
+    with pytest.raises(BadOption, match=r"the option find is .*; it must be all, one, none"):
+        parse_options([("find", value)], 64)
 
 
 @pytest.mark.parametrize("value", [True, "true", "True", "1", 1])
@@ -96,8 +102,9 @@ def test_images_count_every_pass() -> None:
     boxes = "0,0,1,1;1,1,2,2"
     assert parse_options([("boxes", boxes)], 64).images == 2
     assert parse_options([("boxes", boxes), ("flip", "true")], 64).images == 4
-    assert parse_options([("boxes", boxes), ("flip", "true"), ("refine", "true")], 64).images == 12
-    assert parse_options([], 64).images == 4
+    assert parse_options([("boxes", boxes), ("flip", "true"), ("refine", "true")], 64).images == 8
+    assert parse_options([], 64).images == 1
+    assert parse_options([("flip", 1), ("refine", 1)], 64).images_per_person == 4
 
 
 def test_texts_of_hostile_length_are_refused_unread() -> None:

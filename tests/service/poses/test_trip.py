@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from models.spec.crop import Box, Crop, CropRule
 from service.errors import NotReady
 from service.forecast import Throughput
+from service.inference.engine import Networks
 from service.inference.schedule import Served
 from service.inference.workers import Workers
 from service.metrics import Metrics
@@ -30,7 +30,7 @@ Patch = pytest.MonkeyPatch
 
 def unchanged(monkeypatch: Patch) -> None:
     """Let closer passes keep their crops."""
-    monkeypatch.setattr("service.poses.trip.refined_crop", lambda _, crop, *__: crop)
+    monkeypatch.setattr("service.poses.trip.refined_crop", lambda crop, *_: crop)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def unchanged(monkeypatch: Patch) -> None:
     [
         (boxed(BOXES[0]), [True]),
         (boxed(BOXES[0], refine=True), [False]),  # no further pass was needed
-        (Options(refine=True), [False, True]),
+        (Options(refine=True), [False]),
     ],
 )
 def test_only_the_last_possible_pass_keeps_no_photo(
@@ -63,7 +63,7 @@ def test_only_the_last_possible_pass_keeps_no_photo(
     assert seen == expected
 
 
-@pytest.mark.parametrize(("options", "passes"), [(boxed(BOXES[0]), 1), (boxed(BOXES[0], refine=True), 3)])
+@pytest.mark.parametrize(("options", "passes"), [(boxed(BOXES[0]), 1), (boxed(BOXES[0], refine=True), 2)])
 def test_decoding_and_computing_leave_time_for_the_passes_that_follow(
     options: Options,
     passes: int,
@@ -96,7 +96,7 @@ def test_the_times_of_all_passes_are_added_up(
     def serve(_: Workers, _lane: Any, images: Any, wanted: Any, _deadline: float, answer: Any) -> None:
         answer.set_result(Served(compute(images, wanted), 3.0, 5.0))
 
-    unchanged(monkeypatch)
+    monkeypatch.setattr("service.poses.trip.refined_crop", lambda crop, *_: Crop(crop.x + 1, crop.y, crop.side))
     monkeypatch.setattr(Workers, "submit", serve)
     timing = run(settings, engine, metrics, lambda e: e.estimate(astronaut, Options(refine=True))).timing
     assert (timing["queue"], timing["inference"]) == (6.0, 10.0)
@@ -154,11 +154,10 @@ def test_a_further_pass_over_a_decoded_photo_waits_for_no_decoder(
     gate = threading.Event()
 
     async def work(estimator: Estimator) -> Any:
-        def occupy_and_go_closer(_: Any, crop: Crop, *__: Any) -> Crop:
+        def occupy_and_go_closer(crop: Crop, *_: Any) -> Crop:
             occupy(estimator.decoders, gate)
             return Crop(crop.x + 1, crop.y, crop.side)
 
-        monkeypatch.setattr("service.poses.trip.REFINEMENTS", (None,))
         monkeypatch.setattr("service.poses.trip.refined_crop", occupy_and_go_closer)
         try:
             async with asyncio.timeout(10):
@@ -168,18 +167,6 @@ def test_a_further_pass_over_a_decoded_photo_waits_for_no_decoder(
 
     run(Settings(decode_workers=1), engine, metrics, work)
     assert engine.batches == [1, 1]
-
-
-def test_a_close_up_is_judged_by_the_photos_shorter_side(
-    settings: Settings, engine: StandIn, metrics: Metrics, encode: Callable[..., bytes], monkeypatch: Patch
-) -> None:
-    sides: list[int] = []
-    unchanged(monkeypatch)
-    monkeypatch.setattr("service.poses.trip.is_close_up", lambda _, side, *__: bool(sides.append(side)))
-    for size in ((300, 200), (200, 300)):
-        photo = encode(Image.new("RGB", size))
-        run(settings, engine, metrics, lambda e, photo=photo: e.estimate(photo, Options()))  # type: ignore[misc]
-    assert sides == [200, 200]
 
 
 def test_a_boxs_margin_is_the_models(settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes) -> None:
@@ -192,7 +179,7 @@ def test_each_closer_crop_keeps_its_own_joints(
     settings: Settings, engine: StandIn, metrics: Metrics, astronaut: bytes, monkeypatch: Patch
 ) -> None:
     closer = {Crop.around(box): Crop.around(Box(box.x + 9, box.y, 60, 60)) for box in BOXES}
-    monkeypatch.setattr("service.poses.trip.refined_crop", lambda _, crop, *__: closer.get(crop, crop))
+    monkeypatch.setattr("service.poses.trip.refined_crop", lambda crop, *_: closer.get(crop, crop))
     found = run(settings, engine, metrics, lambda e: e.estimate(astronaut, boxed(*BOXES, refine=True)))
     assert [person.crop for person in found.people] == list(closer.values())
     expected = compute(cut(astronaut, *closer.values(), is_last=False))
@@ -201,7 +188,7 @@ def test_each_closer_crop_keeps_its_own_joints(
 
 
 def test_closing_ends_every_thread_and_settings_say_how_many_decode(engine: StandIn, metrics: Metrics) -> None:
-    estimator = Estimator(Settings(decode_workers=3, deadline_seconds=300), engine, metrics)
+    estimator = Estimator(Settings(decode_workers=3, deadline_seconds=300), Networks(engine), metrics)
     threads = [*estimator.decoders._threads, *estimator._cutters._threads, *estimator.workers._threads]
     assert len(estimator.decoders._threads) == 3
     assert estimator.workers._stall_seconds == 300
