@@ -10,10 +10,11 @@ from starlette.types import Receive, Scope, Send
 from tests.support.client import Client
 
 
-async def ask(client: Client, path: str) -> list[dict[str, Any]]:
+async def ask(client: Client, path: str, root_path: str = "") -> list[dict[str, Any]]:
     """What the application sends, if need be no whole answer."""
     sent: list[dict[str, Any]] = []
     scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "state": {}}
+    scope["root_path"] = root_path
 
     async def receive() -> dict[str, Any]:
         return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
@@ -112,3 +113,35 @@ def test_the_access_log_says_why_a_request_is_refused(
     refused, answered = caplog.messages
     assert refused.endswith(f" reason={reason}")
     assert "reason" not in answered
+
+
+def test_behind_a_prefix_a_scrape_is_not_in_flight_either(client: Client) -> None:
+    sent = client.portal.call(ask, client, "/pose-api/metrics", "/pose-api")
+    assert b"\npose_in_flight_requests 0.0\n" in sent[1]["body"]
+
+
+def test_every_request_is_timed_by_its_route(client: Client) -> None:
+    client.get("/healthz/live")
+    client.get("/nowhere")
+    for route in ("/healthz/live", "other"):
+        assert client.metric("pose_request_seconds_count", route=route) == 1
+
+
+def test_beyond_the_limit_of_connections_requests_are_refused_and_probes_answered(client: Client) -> None:
+    client.app.state.lifecycle.has_room = lambda: False
+    answer = client.post(content=b"x")
+    assert (answer.status_code, answer.json()["reason"]) == (429, "overloaded")
+    assert client.metric("pose_rejected_total", reason="overloaded") == 1
+    for path in ("/healthz/live", "/healthz/ready", "/metrics"):
+        assert client.get(path).status_code == 200
+
+
+def test_what_the_server_cuts_off_before_its_answer_is_refused(client: Client) -> None:
+    class Cut(JSONResponse):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            raise asyncio.CancelledError
+
+    client.app.add_route("/cut", lambda _: Cut({}))
+    start, body = client.portal.call(ask, client, "/cut")
+    assert start["status"] == 503
+    assert b"the service is stopping" in body["body"]

@@ -76,6 +76,7 @@ def test_a_large_form_is_the_same_as_a_small_one() -> None:
         (form(image=PHOTO)[:-4], FORM, Malformed, "no headers of at most 16,384 bytes follow a boundary"),
         (b"--XX\r\n" + b"A" * 20_000, FORM, Malformed, "no headers of at most 16,384 bytes"),
         (form(picture=PHOTO), FORM, Malformed, "has 0 fields `image`"),
+        (form(image=PHOTO)[: -len(b"--XX--\r\n")] + form(image=PHOTO), FORM, Malformed, "has 2 fields `image`"),
         (form(image=PHOTO, boxes=b"\xff"), FORM, Malformed, "the field 'boxes' is not UTF-8"),
     ],
 )
@@ -83,6 +84,11 @@ def test_a_broken_body_is_refused(body: bytes, kind: str, refusal: type[ServiceE
     with pytest.raises(refusal) as refused:
         asyncio.run(parse_body(body, kind))
     assert sentence in refused.value.detail
+
+
+@pytest.mark.parametrize("kind", ["IMAGE/JPEG", " image/jpeg ; q=1", "Application/Octet-Stream", ""])
+def test_a_content_type_may_be_in_capitals(kind: str) -> None:
+    assert asyncio.run(parse_body(PHOTO, kind)) == Body(PHOTO)
 
 
 @pytest.mark.parametrize("values", [[], [""], ["identity"], ["Identity", " identity ,"]])

@@ -1,5 +1,7 @@
 """What the route of a photo records, and where its options may be given."""
 
+from typing import Any
+
 import pytest
 
 from service.metrics import STAGES
@@ -12,6 +14,29 @@ def test_each_stage_of_an_answer_is_observed_once(client: Client, astronaut: byt
         STAGES, 1
     )
     assert client.metric("pose_stage_seconds_count", stage="total") == 0
+
+
+def test_of_a_photo_that_nobody_could_answer_nothing_is_read(client: Client) -> None:
+    async def ask() -> int:
+        async def receive() -> dict[str, Any]:
+            pytest.fail("the body is read")
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        sent: list[dict[str, Any]] = []
+        scope = {"type": "http", "method": "POST", "path": "/pose", "query_string": b"", "headers": [], "state": {}}
+        await client.app(scope, receive, send)  # type: ignore[arg-type]
+        return int(sent[0]["status"])
+
+    admission = client.app.state.lifecycle.estimator.admission
+    with admission.admit(int(admission.limit_images)):
+        assert client.portal.call(ask) == 429
+
+
+def test_each_person_is_counted(client: Client, astronaut: bytes) -> None:
+    client.post("/pose?boxes=60,10,300,500;0,0,50,50", content=astronaut)
+    assert client.metric("pose_people_total") == 2
 
 
 def test_photo_people_and_joints_are_recorded(client: Client, astronaut: bytes) -> None:

@@ -178,6 +178,15 @@ def test_the_cpu_reports_its_memory(opens: Any) -> None:
     assert onnx_engine.memory_bytes() > onnx_engine.session_bytes() >= 0
 
 
+def test_sessions_of_the_warm_up_count_in_its_memory(opens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    resident = iter([100.0, 300.0, 400.0, 450.0])  # before and after the first session, and the others
+    monkeypatch.setattr(engine_module, "resident_bytes", lambda: next(resident))
+    opens("cpu")
+    onnx_engine = OnnxEngine(Settings(threads=2))
+    onnx_engine.warm_up()
+    assert onnx_engine.session_bytes() == 200 + 50
+
+
 def test_only_what_is_wanted_is_copied_out(opens: Any) -> None:
     session = opens("cuda").whole
     onnx_engine = OnnxEngine(Settings(), ModelSpec)

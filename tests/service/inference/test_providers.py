@@ -225,6 +225,53 @@ def test_openvino_is_told_its_precision_threads_and_streams_in_json_text(precisi
     assert config == {"CPU": {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 8, "NUM_STREAMS": 4}}
 
 
+def test_tensorrt_is_taken_where_it_is_asked_for_only(installed: Any, model: Path) -> None:
+    installed(tensorrt="tensorrt", cpu="cpu")
+    assert plan(model=model)[0] == "cpu"
+    assert plan(model=model, provider="tensorrt")[:2] == ("tensorrt", "fp16")
+
+
+class FakeRuntime:
+    """onnxruntime as far as a session needs it; each session notes what it was made with."""
+
+    class SessionOptions:
+        intra_op_num_threads = 0
+
+        def __init__(self) -> None:
+            self.entries: dict[str, str] = {}
+
+        def add_session_config_entry(self, name: str, value: str) -> None:
+            self.entries[name] = value
+
+    class InferenceSession:
+        falls_back = True
+
+        def __init__(self, file: Path, options: "FakeRuntime.SessionOptions", providers: list[Any]) -> None:
+            self.file, self.options, self.providers = file, options, providers
+
+        def disable_fallback(self) -> None:
+            self.falls_back = False
+
+
+@pytest.mark.parametrize(
+    ("provider", "precision", "expected"),
+    [
+        ("cuda", "fp16", ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})),
+        ("tensorrt", "fp16", ("TensorrtExecutionProvider", {"trt_fp16_enable": "True"})),
+        ("tensorrt", "fp32", ("TensorrtExecutionProvider", {"trt_fp16_enable": "False"})),
+        ("cpu", "int8", ("CPUExecutionProvider", {})),
+    ],
+)
+def test_a_session_has_its_share_of_the_threads_does_not_spin_and_never_falls_back(
+    provider: str, precision: str, expected: tuple[str, dict[str, str]]
+) -> None:
+    made = session._make_session(FakeRuntime, Plan(provider, precision, Path("model.onnx")), threads=8, streams=3)
+    assert made.providers == [expected]
+    assert made.options.intra_op_num_threads == 6  # each of 3 callers computes too
+    assert made.options.entries == {"session.intra_op.allow_spinning": "0"}
+    assert not made.falls_back
+
+
 def test_another_session_that_is_given_another_provider_is_refused(installed: Any, model: Path) -> None:
     installed(cuda="cpu", openvino="openvino")
     assert open_another(Plan("openvino", "fp32", model), threads=1).get_providers() == ["OpenVINOExecutionProvider"]
