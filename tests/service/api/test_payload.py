@@ -86,6 +86,13 @@ def test_a_broken_body_is_refused(body: bytes, kind: str, refusal: type[ServiceE
     assert sentence in refused.value.detail
 
 
+def test_a_form_may_have_sixteen_fields() -> None:
+    options = {f"option{index}": "1" for index in range(15)}
+    assert asyncio.run(parse_body(form(image=PHOTO, **options), FORM)) == Body(PHOTO, tuple(options.items()))
+    with pytest.raises(Malformed, match="more than 16 fields"):
+        asyncio.run(parse_body(form(image=PHOTO, **options, another="1"), FORM))
+
+
 @pytest.mark.parametrize("kind", ["IMAGE/JPEG", " image/jpeg ; q=1", "Application/Octet-Stream", ""])
 def test_a_content_type_may_be_in_capitals(kind: str) -> None:
     assert asyncio.run(parse_body(PHOTO, kind)) == Body(PHOTO)

@@ -228,6 +228,8 @@ def test_openvino_is_told_its_precision_threads_and_streams_in_json_text(precisi
 def test_tensorrt_is_taken_where_it_is_asked_for_only(installed: Any, model: Path) -> None:
     installed(tensorrt="tensorrt", cpu="cpu")
     assert plan(model=model)[0] == "cpu"
+    with pytest.raises(StartupError, match="the precision fp16 was asked for"):
+        plan(model=model, precision="fp16")
     assert plan(model=model, provider="tensorrt")[:2] == ("tensorrt", "fp16")
 
 

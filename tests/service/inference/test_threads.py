@@ -20,8 +20,8 @@ from tests.support.standin import StandIn, compute, wait_until
 
 @pytest.fixture
 def engine() -> Iterator[StandIn]:
-    """An engine of three streams."""
-    engine = StandIn((1,), streams=3)
+    """An engine of four streams."""
+    engine = StandIn((1,), streams=4)
     yield engine
     engine.gate.set()
 
@@ -73,6 +73,17 @@ def test_threads_that_wait_for_one_image_end_when_it_is_the_last(bench: Bench, e
     assert all(future.result(0) for future in futures)
 
 
+def test_what_waits_is_computed_side_by_side_while_they_end(bench: Bench, engine: StandIn) -> None:
+    together = threading.Barrier(2)
+    hold(bench, engine)
+    waiting = bench.submit(crops(4), soon())
+    engine.fails_on = lambda _: None if len(engine.batches) == 1 else together.wait(5) and None
+    close = closing(bench, 20)
+    engine.gate.set()
+    close.join(20)
+    assert is_answer_to(waiting, crops(4))
+
+
 def test_idle_threads_end_with_one_that_dies(bench: Bench, engine: StandIn) -> None:
     engine.fails_on = lambda _: SystemExit("killed")
     with pytest.raises(NotReady):
@@ -105,7 +116,7 @@ def test_patience_with_a_hanging_engine_ends(bench: Bench, engine: StandIn, monk
 
 def test_each_thread_may_fail_ten_times(bench: Bench, engine: StandIn) -> None:
     engine.fails_on = lambda _: RuntimeError("bad")
-    for _ in range(30):
+    for _ in range(40):
         assert bench.workers.is_alive
         with pytest.raises(InferenceFailed):
             bench.submit(crops(1), soon()).result(20)
