@@ -12,6 +12,7 @@ import pytest
 from service.api import lifecycle as lifecycle_module
 from service.api.lifecycle import Lifecycle
 from service.errors import Overloaded
+from service.inference.engine import Networks
 from service.photos.decoders import RECUT
 from service.settings import Settings
 from tests.support.client import Client
@@ -41,7 +42,7 @@ def test_a_failed_start_is_remembered(engine: StandIn, monkeypatch: pytest.Monke
     error, lifecycle = RuntimeError("no card"), Lifecycle(Settings())
     monkeypatch.setattr(engine, "warm_up", fail)
     with pytest.raises(RuntimeError, match="no card"):
-        asyncio.run(lifecycle.start(engine))
+        asyncio.run(lifecycle.start(Networks(engine)))
     assert lifecycle.start_error is error
 
 
@@ -53,7 +54,7 @@ def test_the_rehearsal_leaves_no_threads_and_no_trace(engine: StandIn) -> None:
     async def main() -> None:
         before = engine_threads()
         lifecycle = Lifecycle(Settings(decode_workers=1))
-        await lifecycle.start(engine)
+        await lifecycle.start(Networks(engine))
         wait_until(lambda: len(engine_threads() - before) == 3)  # the engine's, a decoder and a cutter
         value = lifecycle.metrics.registry.get_sample_value
         assert value("pose_batch_size_count") == value("pose_single_image_inference_seconds_count") == 0
@@ -69,7 +70,7 @@ def test_the_rehearsal_leaves_no_threads_and_no_trace(engine: StandIn) -> None:
 def test_the_loops_lag_is_observed(engine: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         lifecycle = Lifecycle(Settings())
-        await lifecycle.start(engine)
+        await lifecycle.start(Networks(engine))
         value = lifecycle.metrics.registry.get_sample_value
         async with asyncio.timeout(20):
             while not value("pose_event_loop_lag_seconds_count"):
@@ -142,7 +143,7 @@ def test_what_is_left_is_refused_when_the_drain_is_over_and_not_before(
 ) -> None:
     async def main() -> None:
         lifecycle = Lifecycle(Settings())
-        await lifecycle.start(engine)
+        await lifecycle.start(Networks(engine))
         patience = recorded_close(lifecycle, monkeypatch)
         lifecycle.drain(1000)
         refusal = asyncio.create_task(lifecycle.refuse_the_rest())

@@ -182,7 +182,7 @@ def test_sessions_of_the_warm_up_count_in_its_memory(opens: Any, monkeypatch: py
     resident = iter([100.0, 300.0, 400.0, 450.0])  # before and after the first session, and the others
     monkeypatch.setattr(engine_module, "resident_bytes", lambda: next(resident))
     opens("cpu")
-    onnx_engine = OnnxEngine(Settings(threads=2))
+    onnx_engine = OnnxEngine(Settings(threads=2), ModelSpec)
     onnx_engine.warm_up()
     assert onnx_engine.session_bytes() == 200 + 50
 
