@@ -52,9 +52,12 @@ class HalfCloseProtocol(H11Protocol):
             self._probe = None
 
     def on_response_complete(self) -> None:
-        """Close a connection whose client sends no more; while requests still wait in it, its end is not read."""
+        """Close a connection whose client sends no more, unless another of its requests had arrived before."""
         super().on_response_complete()
-        if self._has_ended:
+        if self._has_ended and self._awaits_answer:
+            self._stop_probing()
+            self._probe_after(_FIRST_PROBE_SECONDS)
+        elif self._has_ended:
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -85,8 +85,10 @@ def test_all_that_has_arrived_before_is_answered(slow: tuple[Slow, socket.socket
     app, connection = slow
     connection.sendall(GET * 3)
     connection.shutdown(socket.SHUT_WR)
+    assert connection.recv(len(INTERIM)) == INTERIM  # the end has been seen, though requests still wait before it
     app.gate.set()
     assert read_all(connection).count(b"HTTP/1.1 200 OK\r\n") == 3
+    assert app.ended == ["answered"] * 3
 
 
 def test_a_client_that_hangs_up_ends_the_work(slow: tuple[Slow, socket.socket]) -> None:
