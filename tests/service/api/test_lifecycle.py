@@ -88,7 +88,8 @@ def held(client: Client, engine: StandIn, astronaut: bytes) -> Iterator[Client]:
     engine.gate.clear()
     with ThreadPoolExecutor(2) as pool:
         answers = [pool.submit(client.post, "/pose?refine=false", content=astronaut) for _ in range(2)]
-        wait_until(lambda: client.metric("pose_queue_images") == 1)
+        workers = client.app.state.lifecycle.estimator.estimator.workers
+        wait_until(lambda: workers.waiting_images == 1 and engine.batches == [1])
         yield client
         engine.gate.set()
         assert [answer.result().status_code for answer in answers] == [200, 200]
@@ -96,6 +97,7 @@ def held(client: Client, engine: StandIn, astronaut: bytes) -> Iterator[Client]:
 
 def test_gauges_tell_what_waits_what_is_under_way_and_what_may_be(held: Client) -> None:
     assert held.metric("pose_admitted_images") == 2
+    assert held.metric("pose_queue_images") == 1
     assert held.metric("pose_decode_queue_photos") == 0
     admission = held.app.state.lifecycle.estimator.admission
     assert held.metric("pose_queue_limit_images") == pytest.approx(admission.limit_images)

@@ -67,6 +67,7 @@ def test_before_they_start_nothing_is_taken(engine: StandIn, metrics: Metrics) -
 def test_threads_that_wait_for_one_image_end_when_it_is_the_last(bench: Bench, engine: StandIn) -> None:
     futures = [hold(bench, engine), bench.submit(crops(1), soon())]
     close = closing(bench, 20)
+    wait_until(lambda: len(bench.workers._changed._waiters) == 3)  # type: ignore[attr-defined]  # all others wait again
     engine.gate.set()
     close.join(10)
     assert have_ended(bench)

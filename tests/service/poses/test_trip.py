@@ -28,21 +28,28 @@ from tests.support.standin import StandIn, compute, wait_until
 Patch = pytest.MonkeyPatch
 
 
+def shifted(monkeypatch: Patch, pixels: int) -> None:
+    """Let closer passes look beside the first."""
+    monkeypatch.setattr("service.poses.trip.refined_crop", lambda crop, *_: Crop(crop.x + pixels, crop.y, crop.side))
+
+
 def unchanged(monkeypatch: Patch) -> None:
     """Let closer passes keep their crops."""
-    monkeypatch.setattr("service.poses.trip.refined_crop", lambda crop, *_: crop)
+    shifted(monkeypatch, 0)
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("options", "pixels", "expected"),
     [
-        (boxed(BOXES[0]), [True]),
-        (boxed(BOXES[0], refine=True), [False]),  # no further pass was needed
-        (Options(refine=True), [False]),
+        (boxed(BOXES[0]), 1, [True]),
+        (boxed(BOXES[0], refine=True), 0, [False]),  # no further pass was needed
+        (boxed(BOXES[0], refine=True), 1, [False, True]),
+        (Options(refine=True), 1, [False, True]),
     ],
 )
 def test_only_the_last_possible_pass_keeps_no_photo(
     options: Options,
+    pixels: int,
     expected: list[bool],
     settings: Settings,
     engine: StandIn,
@@ -57,7 +64,7 @@ def test_only_the_last_possible_pass_keeps_no_photo(
         return original(source, crops, is_last)
 
     original = PhotoSource.cut
-    unchanged(monkeypatch)
+    shifted(monkeypatch, pixels)
     monkeypatch.setattr(PhotoSource, "cut", recorded)
     run(settings, engine, metrics, lambda e: e.estimate(astronaut, options))
     assert seen == expected
@@ -118,6 +125,7 @@ def test_who_leaves_while_the_photo_is_decoded_is_not_computed(
         task.cancel()
         await asyncio.wait({task})
         gate.set()
+        await asyncio.to_thread(wait_until, lambda: not estimator.decoders._queue.running)
 
     original = PhotoSource.cut
     monkeypatch.setattr(PhotoSource, "cut", held)
