@@ -1,5 +1,6 @@
 """The ways to ask a model where people's joints are: a network in torch, an ONNX file, a running service."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from models.networks.checkpoint import load_weights
 from models.networks.pose import Outputs, PoseNetwork, normalise
 from models.spec.contract import INPUT, JOINT_OUTPUTS
 from models.spec.crop import INPUT_SIZE
+from models.spec.finder import overlap
 
 if TYPE_CHECKING:
     import onnx
@@ -114,14 +116,19 @@ def ask_service(url: str, people: Sequence[Example], boxes: bool = True) -> Pred
     import httpx  # noqa: PLC0415 - only this way of asking needs it
 
     def ask(person: Example) -> list[tuple[float, float, float]]:
+        """Joints of the answered person whose box overlaps the label most; infinitely far where there is nobody."""
         box = person.box
         fields = {"boxes": f"{box.x},{box.y},{box.width},{box.height}"} if boxes else {}
         answer = client.post(
             "/pose", params=query.merge(fields), content=person.picture, headers={"content-type": "image/*"}
         )
         answer.raise_for_status()
-        joints = answer.json()["people"][0]["joints"]
-        return [(joint["x"], joint["y"], joint["confidence"]) for joint in joints]
+        people = answer.json()["people"]
+        if not people:
+            return [(math.inf, math.inf, 0.0)] * len(person.joints)
+        boxes_found = np.array([found["box"] for found in people])
+        nearest = people[overlap(np.array([[box.x, box.y, box.width, box.height]]), boxes_found)[0].argmax()]
+        return [(joint["x"], joint["y"], joint["confidence"]) for joint in nearest["joints"]]
 
     query = httpx.URL(url).params
     with httpx.Client(base_url=httpx.URL(url, query=None), timeout=60) as client, ThreadPoolExecutor(_CLIENTS) as pool:

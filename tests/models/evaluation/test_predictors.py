@@ -1,5 +1,7 @@
+import functools
 from pathlib import Path
 
+import httpx
 import numpy as np
 import onnx
 import pytest
@@ -9,7 +11,7 @@ from export.graph import ExportGraph, export_model
 from models.data.pack import Example, read_people
 from models.evaluation import predictors
 from models.evaluation.calibration import Calibration
-from models.evaluation.predictors import Predictions, is_address, predictor
+from models.evaluation.predictors import Predictions, ask_service, is_address, predictor
 from models.networks.checkpoint import save_checkpoint
 from models.networks.pose import PoseNetwork
 from tests.support.contracts import make_contract
@@ -51,6 +53,26 @@ def test_a_service_is_asked_by_its_address(people: list[Example], monkeypatch: p
     monkeypatch.setattr(predictors, "ask_service", ask)
     assert predictor("http://127.0.0.1:1", boxes=False)(people).joints.shape == (5, 16, 2)
     assert requests == [("http://127.0.0.1:1", False)]
+
+
+def test_a_service_is_judged_by_the_nearest_person_and_whom_it_does_not_see_is_infinitely_far_away(
+    people: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = people[0].box
+    near = {"box": [box.x + 1, box.y, box.width, box.height], "joints": [{"x": 1.0, "y": 2.0, "confidence": 0.5}] * 16}
+    other = {"box": [box.x - 900, box.y, 800, 800], "joints": [{"x": 0.0, "y": 0.0, "confidence": 1.0}] * 16}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        somebody = [other, near] if request.content == people[0].picture else []
+        return httpx.Response(200, json={"people": somebody})
+
+    client = functools.partial(httpx.Client, transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(httpx, "Client", client)
+    found = ask_service("http://127.0.0.1:1", people, boxes=False)
+    assert found.joints[0].tolist() == [[1.0, 2.0]] * 16
+    assert np.isinf(found.joints[1:]).all()
+    assert found.confidence is not None
+    assert found.confidence[:, 0].tolist() == [0.5, 0, 0, 0, 0]
 
 
 def test_only_web_addresses_are_services() -> None:
