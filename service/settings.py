@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
 
     @property
-    def finds(self) -> bool:
+    def has_finder(self) -> bool:
         """Whether there is a network that finds people."""
         return str(self.finder) != "none"
 

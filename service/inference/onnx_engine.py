@@ -142,7 +142,7 @@ def open_networks(settings: Settings) -> Networks:
     Raises:
         StartupError: A model file or the runtime cannot do what the settings ask for.
     """
-    return Networks(OnnxEngine(settings, ModelSpec), open_finder(settings) if settings.finds else None)
+    return Networks(OnnxEngine(settings, ModelSpec), open_finder(settings) if settings.has_finder else None)
 
 
 def open_finder(settings: Settings) -> OnnxEngine[FinderSpec]:

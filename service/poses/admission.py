@@ -177,7 +177,7 @@ class BoundedEstimator:
 
         Args:
             data: The photo's file.
-            options: Whose boxes, and what else to answer.
+            options: Whose boxes or whom to find, and what else to answer.
 
         Raises:
             ServiceError: The photo, a box, the time that is left or the service's state does not allow an answer.

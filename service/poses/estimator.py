@@ -1,6 +1,6 @@
-"""Photos in, people out: one network, its threads and those that decode, for whoever wants poses.
+"""Photos in, people out: the networks, their threads and those that decode, for whoever wants poses.
 
-The command line, a folder of photos and the HTTP service all enter here. There is no limit on time or on how much is
+The command line and the HTTP service enter here. There is no limit on time or on how much is
 under way: `service.poses.admission` lies around it where a server needs them.
 """
 
@@ -47,7 +47,7 @@ class Estimator:
         self.decoders = Decoders(workers)
         self._cutters = Decoders(workers)
         self.lane = Lane(self._engine, Throughput(time.monotonic, images_per_second), metrics.observe_batch)
-        finder = _open_lane(networks)
+        finder = _finder_of(networks)
         lanes = [self.lane, finder.lane] if finder else [self.lane]
         self.workers = Workers(lanes, metrics, max(_STALL_SECONDS, settings.deadline_seconds))
         self._stations = Stations(
@@ -89,7 +89,7 @@ class Estimator:
 
         Args:
             data: The photo's file.
-            options: Whose boxes, and what else to answer.
+            options: Whose boxes or whom to find, and what else to answer.
             deadline: Instant of `time.monotonic()` after which no answer is of use.
             claim: Hears how many images the people who were found need, and may refuse them.
 
@@ -99,7 +99,7 @@ class Estimator:
         return await Trip(self._stations, data, options, deadline, claim).run()
 
 
-def _open_lane(networks: Networks) -> Finder | None:
+def _finder_of(networks: Networks) -> Finder | None:
     if networks.finder is None:
         return None
     throughput = Throughput(time.monotonic)

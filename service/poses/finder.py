@@ -19,7 +19,7 @@ _WINDOW_OVERLAP: Final = 0.5  # of a panorama's squares: whoever is at most half
 _MOST_WINDOWS: Final = 16
 
 LEAST_SCORE: Final = 0.3
-"""Of a person in an answer: below, it is more often nobody."""
+"""Of a person in an answer: below, at most three in ten are somebody."""
 
 _LEAST_PROBABILITY: Final = 1e-6  # that has a logit of use
 _NEAR: Final = 0.02  # of a window's side: a box that comes as near to an inner edge is cut by it
@@ -43,7 +43,7 @@ class FoundPerson:
 
 
 def windows(width: int, height: int) -> list[Crop]:
-    """The squares of a photo that the finder sees: one around all of it, or several along a panorama."""
+    """The squares of a photo that the finder sees: one around all of it, and of a panorama also several along it."""
     short, long = sorted((width, height))
     whole = Crop.whole(width, height)
     if long <= _LONGEST_ASPECT * short:
@@ -85,12 +85,12 @@ def _bands(spec: FinderSpec, width: int, height: int) -> tuple[int, int]:
 def find_people(
     spec: FinderSpec, windows: Sequence[Crop], outputs: Outputs, width: int, height: int
 ) -> list[FoundPerson]:
-    """The people of a photo, the largest first.
+    """Candidates for the people of a photo, the largest first; their poses are still to be judged.
 
     Args:
         spec: The finder's.
         windows: In photo pixels.
-        outputs: The finder's, for the window's pictures.
+        outputs: The finder's, for the windows' pictures.
         width: Of the photo.
         height: Of the photo.
     """

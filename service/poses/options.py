@@ -150,7 +150,7 @@ class Options(BaseModel):
 
     @property
     def images(self) -> int:
-        """How many images the network computes for a photo, at most, as far as its people are known."""
+        """Most images that the pose network computes for a photo; people yet to be found count as one."""
         return max(1, len(self.boxes)) * self.images_per_person
 
 

@@ -22,7 +22,7 @@ class Person:
 
     Attributes:
         box: The box of the request or of the finder, or the whole photo.
-        whole_image: Whether there was no box.
+        whole_image: Whether the whole photo was taken as one person.
         crop: The square that the network saw.
         joints: float64 [J, 2], x then y.
         confidence: float32 [J], 0 to 1.

@@ -23,10 +23,10 @@ from service.poses import finder
 from service.poses.flip import average, with_mirrored
 from service.poses.options import Options
 from service.poses.people import TIMING, Person, Poses
-from service.poses.refine import refined_crop
+from service.poses.refine import can_tell_close_ups, is_close_up, is_cut_off, refined_crop, zoomed_out_crop
 
 Claim = Callable[[int], None]
-"""Takes how many images a photo needs beyond `Options.images`; raises where these are too many."""
+"""Takes how many images a photo needs beyond `Options.images`, below 0 for nobody; raises where these are too many."""
 
 _Cut = Callable[[PhotoSource], tuple[NDArray[np.uint8], float]]
 """Cuts a network's images, uint8 [N, rows, columns, 3]; those and the seconds that it took."""
@@ -45,11 +45,11 @@ class Stations:
     """What all trips use in common.
 
     Attributes:
-        spec: The network's.
+        spec: The pose network's.
         decoders: Threads that decode and crop.
         cutters: Threads that crop decoded photos, which takes no time: these wait for no decoder.
         workers: Threads that compute.
-        lane: The network's among them.
+        lane: The pose network's among them.
         finder: Finds people where there are no boxes; None: then the whole photo is one person.
         kept: Room for decoded photos that wait for another pass.
         max_pixels: Most pixels (width x height) of a photo.
@@ -73,7 +73,7 @@ class Trip:
     Args:
         stations: Where it goes.
         data: The photo's file.
-        options: Whose boxes, and what else to answer.
+        options: Whose boxes or whom to find, and what else to answer.
         deadline: Instant of `time.monotonic()` after which no answer is of use.
         claim: Hears of images that the options do not tell of: those of the people who were found.
     """
@@ -82,12 +82,13 @@ class Trip:
         self._stations, self._data, self._options, self._deadline = stations, data, options, deadline
         self._claim = claim
         self._finder = stations.finder if options.finds else None
-        self._passes_left = options.passes + (self._finder is not None)
+        self._passes_left = options.passes + 2 * (self._finder is not None)  # the finder's, and zoomed out
         self._timing = dict.fromkeys(TIMING, 0.0)
         self._cost = predict_cost(data, stations.max_pixels)
         self._source: PhotoSource | None = None
         self._boxes: list[Box] = list(options.boxes)
         self._finder_scores: list[float] = []
+        self._cut_off: list[int] = []  # indices of the people whom the photo's lower edge cuts off
         self._found = 0
         self._crops: list[Crop] = []
         self._outputs: list[Outputs] = []  # of each person, without the first axis
@@ -103,6 +104,8 @@ class Trip:
             await self._find(self._finder)
         if self._boxes or self._finder is None:
             self._outputs = await self._estimate(self._first_crops)
+            if self._cut_off:
+                await self._zoom_out()
             if self._options.refine:
                 await self._refine()
         self._timing["total"] = time.monotonic() - start
@@ -110,20 +113,25 @@ class Trip:
 
     async def _find(self, network: Finder) -> None:
         """A pass of the finder, whose boxes are those to go on with."""
-        spec, windows = network.spec, list[Crop]()
+        spec = network.spec
 
         def cut(source: PhotoSource) -> tuple[NDArray[np.uint8], float]:
-            windows[:] = finder.windows(source.width, source.height)
+            windows = finder.windows(source.width, source.height)
             pixels, seconds = source.cut(windows, is_last=False, rule=finder.crop_rule(spec))
             return finder.trimmed(spec, pixels, *self._size), seconds
 
         outputs = await self._compute(network.lane, "find", frozenset(FINDER_OUTPUTS), cut)
-        everyone = finder.find_people(spec, windows, outputs, *self._size)
+        everyone = finder.find_people(spec, finder.windows(*self._size), outputs, *self._size)
         self._found = len(everyone)
         people = finder.main_person(everyone) if self._options.find == "one" else everyone[: self._stations.max_people]
         self._boxes = [person.box for person in people]
         self._finder_scores = [person.score for person in people]
-        self._claim((len(people) - 1) * self._options.images_per_person)
+        self._cut_off = [index for index, box in enumerate(self._boxes) if self._may_go_on_below(box)]
+        zoomed_out = len(self._cut_off) * (1 + self._options.flip)
+        self._claim((len(people) - 1) * self._options.images_per_person + zoomed_out)
+
+    def _may_go_on_below(self, box: Box) -> bool:
+        return can_tell_close_ups(self._stations.spec.skeleton) and is_cut_off(box, self._size[1])
 
     def _first_crops(self, source: PhotoSource) -> list[Crop]:
         """The crop of each box, or of the whole photo.
@@ -144,6 +152,18 @@ class Trip:
             self._boxes = [Box(0, 0, source.width, source.height)]
             self._crops = [Crop.whole(source.width, source.height)]
         return self._crops
+
+    async def _zoom_out(self) -> None:
+        """A pass over more of those whom the photo cuts off, whose answer is taken where it is right about them."""
+        crops = [
+            zoomed_out_crop(self._boxes[index], self._crops[index].to_photo(self._outputs[index]["coordinates"]))
+            for index in self._cut_off
+        ]
+        for index, crop, after in zip(self._cut_off, crops, await self._estimate(lambda _: crops), strict=True):
+            before, shorter_side = self._outputs[index], min(self._boxes[index].width, self._boxes[index].height)
+            joints, confidence = crop.to_photo(after["coordinates"]), after["confidence"]
+            if is_close_up(self._stations.spec.skeleton, shorter_side, joints, confidence, before["confidence"]):
+                self._crops[index], self._outputs[index] = crop, after
 
     async def _refine(self) -> None:
         """A closer pass over those people whose crop it changes."""

@@ -16,7 +16,7 @@ from service.poses.estimator import Estimator
 from service.poses.flip import average, with_mirrored
 from service.poses.options import Options
 from service.poses.people import Poses
-from service.poses.refine import refined_crop
+from service.poses.refine import refined_crop, zoomed_out_crop
 from service.poses.trip import Claim
 from service.settings import Settings
 from tests.support.standin import FinderStandIn, StandIn, compute, wait_until
@@ -265,3 +265,23 @@ def test_people_beyond_what_fits_are_refused_before_they_are_computed(engine: St
     with pytest.raises(Overloaded, match="1 more"):
         find(engine, FinderStandIn(SMALL, LARGE), astronaut, Options(), refuse)
     assert engine.batches == []
+
+
+def test_whom_the_lower_edge_cuts_off_is_seen_zoomed_out_and_the_answer_is_taken_where_it_is_right(
+    engine: StandIn, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims: list[int] = []
+    cut_off = (0.1, 0.5, 0.3, 0.5, 0.9)
+    sides: list[float] = []
+    for is_right in (True, False):
+        monkeypatch.setattr(
+            "service.poses.trip.is_close_up", lambda _, side, *__, right=is_right: bool(sides.append(side)) or right
+        )
+        found = find(engine, FinderStandIn(cut_off, SMALL), astronaut, Options(), claims.append)
+        (person,) = [person for person in found.people if person.box.y > 100]
+        source = PhotoSource(astronaut, RULE, 10**6, KeptPhotos(1e9))
+        first = Crop.around(person.box)
+        joints = first.to_photo(compute(source.cut([first], is_last=False)[0])["coordinates"][0])
+        assert person.crop == (zoomed_out_crop(person.box, joints) if is_right else first)
+    assert claims == [2, 2]
+    assert sides == pytest.approx([0.3 * 512] * 2)

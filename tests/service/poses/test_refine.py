@@ -3,9 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.spec.crop import Crop
-from models.spec.skeleton import SEEN
-from service.poses.refine import overlap, refined_crop
+from models.spec.crop import Box, Crop
+from models.spec.skeleton import LOWER_BODY, MPII, SEEN, Skeleton
+from service.poses.refine import (
+    can_tell_close_ups,
+    is_close_up,
+    is_cut_off,
+    overlap,
+    refined_crop,
+    zoomed_out_crop,
+)
 
 WHOLE = Crop(0, 0, 1000)
 SURE = np.ones(16)
@@ -56,3 +63,51 @@ def test_overlap_of_squares() -> None:
     assert overlap(WHOLE, WHOLE) == 1
     assert overlap(WHOLE, Crop(2000, 0, 10)) == 0
     assert overlap(Crop(0, 0, 2), Crop(1, 0, 2)) == pytest.approx(1 / 3)
+
+
+@given(st.integers(1, 10**4), st.integers(1, 10**4), st.floats(-1e5, 1e5))
+def test_the_zoomed_out_crop_holds_the_boxs_height_and_more_below(width: int, height: int, x: float) -> None:
+    crop = zoomed_out_crop(Box(100, 200, width, height), np.full((16, 2), x))
+    assert crop.x < 100 + width
+    assert crop.x + crop.side > 100
+    assert crop.y < 200
+    assert crop.y + crop.side > 200 + 2 * height
+
+
+def test_the_zoomed_out_crop_is_over_most_of_the_joints() -> None:
+    joints = np.full((16, 2), 100.0)
+    joints[0, 0] = 1000
+    crop = zoomed_out_crop(Box(0, 0, 1000, 1000), joints)
+    assert crop.x + crop.side / 2 == pytest.approx(100)
+
+
+def upper_body(reach: float) -> np.ndarray:
+    """Joints of which all but the legs span `reach` of a box of 1000 pixels."""
+    joints = np.linspace([0, 0], [reach * 1000] * 2, 16)
+    joints[list(LOWER_BODY)] = 5000
+    return joints
+
+
+def test_a_close_up_is_surer_zoomed_out_shows_no_feet_and_fills_the_box() -> None:
+    sure, doubtful = np.full(16, 0.8), np.full(16, 0.7)
+    sure[list(LOWER_BODY)] = 0.1
+    assert is_close_up(MPII, 1000, upper_body(0.9), sure, doubtful)
+    narrow = upper_body(0.9) * [0, 1]
+    assert is_close_up(MPII, 1000, narrow, sure, doubtful)
+    assert is_close_up(MPII, 1000, upper_body(0.9), np.full(16, SEEN), np.zeros(16))
+    assert not is_close_up(MPII, 1000, upper_body(0.9), sure, sure)
+    assert not is_close_up(MPII, 1000, upper_body(0.3), sure, doubtful)
+    assert not is_close_up(MPII, 1000, upper_body(0.9), np.full(16, 0.8), doubtful)
+    assert not is_close_up(MPII, 1000, upper_body(0.9), np.full(16, SEEN - 0.01), np.zeros(16))
+
+
+def test_a_skeleton_without_ankles_or_upper_body_tells_no_close_ups() -> None:
+    assert can_tell_close_ups(MPII)
+    assert not can_tell_close_ups(Skeleton(("left_ankle", "right_ankle", "thorax"), ()))
+    assert not can_tell_close_ups(Skeleton(tuple(name for name in MPII.joints if "ankle" not in name), ()))
+
+
+def test_whoever_ends_at_the_photos_lower_edge_is_cut_off() -> None:
+    assert is_cut_off(Box(0, 0, 50, 100), 100)
+    assert is_cut_off(Box(0, 49, 50, 50), 100)
+    assert not is_cut_off(Box(0, 40, 50, 50), 100)
