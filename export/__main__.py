@@ -10,23 +10,22 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from subprocess import run as run_command
 from typing import Any, Final
 
 import numpy as np
 import onnx
 
 from export.float16 import to_half
-from export.gate import GateError, Limits, Review, check_parity, read_views
+from export.gate import Limits, Review, check_parity, exit_status, read_views
 from export.graph import READING, ExportGraph, export_model, store_as_float16
 from export.int8 import add_int8_options, to_int8
 from export.onnx_files import read_contract, replacing
-from models.data.pack import Example, PackError
+from models.data.pack import Example
 from models.evaluation.calibration import Calibration, fit
 from models.evaluation.measures import right_by_half_a_head
 from models.evaluation.predictors import Predictions, run_network
 from models.evaluation.reliability import everybody
-from models.networks.checkpoint import WeightsError, load_weights
+from models.networks.checkpoint import load_weights, source_commit
 from models.networks.pose import PoseNetwork
 from models.spec.contract import (
     SHIPPED_MODEL,
@@ -84,12 +83,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; the exit status is 1 where a file is refused: stderr says why, and no file is replaced."""
     options = parse_options(arguments)
-    try:
-        export(options)
-    except (GateError, PackError, WeightsError, OSError) as error:
-        print(f"not written: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: export(options))
 
 
 def export(options: argparse.Namespace) -> None:
@@ -132,7 +126,7 @@ def _describe(
         crop=CropRule(),
         calibration=calibration.to_metadata("development people of the pack, with half bodies", int(known.sum())),
         accuracy=StatedAccuracy(metric="PCKh@0.5", dataset=options.development_data),
-        training={"data": options.training_data, "images_seen": options.images_seen, "commit": _commit()},
+        training={"data": options.training_data, "images_seen": options.images_seen, "commit": source_commit()},
         precision="float16 weights",
         licence=options.licence,
         reading=READING,
@@ -153,13 +147,6 @@ def _warn_of_strangers(path: Path, contract: Contract) -> None:
 
 def _weights(contract: Contract) -> tuple[str, str, Mapping[str, Any]]:
     return contract.name, contract.version, contract.training
-
-
-def _commit() -> str:
-    """The short hash of the source tree's commit, or `unknown` outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    answer = run_command(command, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

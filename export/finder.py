@@ -24,14 +24,13 @@ from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image
 
-from export.gate import GateError
+from export.gate import GateError, exit_status
 from export.graph import store_as_float16, trace
 from export.int8 import METHODS, between, check_sums, quantize_nodes
 from export.onnx_files import folded, replacing
-from models.data.pack import PackError
 from models.data.scenes import DEVELOPMENT_SCENES, Scene, read_scenes, training_scenes
 from models.evaluation.finding import SIZES, Precision, average_precision, find_people, open_file
-from models.networks.checkpoint import WeightsError, source_commit
+from models.networks.checkpoint import source_commit
 from models.networks.finder import FinderGraph, FinderNetwork, load_finder
 from models.spec.contract import INPUT, StatedAccuracy, variant
 from models.spec.crop import OUTSIDE_COLOUR
@@ -86,12 +85,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; the exit status is 1 where a file is refused: stderr says why, and no file is replaced."""
     options = parse_options(arguments)
-    try:
-        export(options)
-    except (GateError, PackError, WeightsError, OSError) as error:
-        print(f"not written: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: export(options))
 
 
 def export(options: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """What a model file must hold before it takes the place of the one before."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -14,12 +15,23 @@ from onnx import helper
 from export.graph import ExportGraph
 from export.onnx_files import read_contract
 from export.parity import compare
-from models.data.pack import DEVELOPMENT, Example, read_people
+from models.data.pack import DEVELOPMENT, Example, PackError, read_people
 from models.evaluation.measures import moved_px, mpii_accuracy
 from models.evaluation.pck import Accuracy, table
 from models.evaluation.predictors import Predictions, run_onnx
 from models.evaluation.reliability import Reliability, Views, development_views, everybody, reliabilities, slices
 from models.evaluation.reliability import table as reliability_table
+from models.networks.checkpoint import WeightsError
+
+
+def exit_status(write: Callable[[], None]) -> int:
+    """Write files, as a command: the exit status is 1 where one is refused; stderr says why, and old files are left."""
+    try:
+        write()
+    except (GateError, PackError, WeightsError, OSError) as error:
+        print(f"not written: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 class GateError(Exception):

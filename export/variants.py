@@ -1,15 +1,13 @@
 """What is common to the commands that write a file of another precision beside an existing float file."""
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 
-from export.gate import GateError, Limits, Review, read_views
+from export.gate import Limits, Review, exit_status, read_views
 from export.onnx_files import replacing
-from models.data.pack import PackError
 from models.evaluation.predictors import run_onnx
 from models.evaluation.reliability import everybody
 from models.spec.contract import SHIPPED_MODEL, variant
@@ -34,12 +32,11 @@ def write_variant(precision: str, make: Callable[[], onnx.ModelProto], options: 
     Returns:
         The command's exit status: 1 where the file is refused, with the reason on stderr and the old file left.
     """
-    try:
+
+    def write() -> None:
         views = read_views(options.data)
         reference = run_onnx(options.model, everybody(views))
         with replacing(options.out or variant(options.model, precision)) as (path,):
             Review(views, reference, Limits.of(options)).admit(make(), path, reference)
-    except (GateError, PackError, OSError) as error:
-        print(f"not written: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(write)

@@ -22,6 +22,7 @@ from models.networks.finder import FinderGraph, FinderNetwork, load_finder
 from models.spec.finder import FinderSpec
 from models.spec.metadata import read_metadata
 from tests.support.contracts import make_finder_spec
+from tests.support.networks import make_finder_network
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # onnxruntime's quantiser warns of its own habits
 
@@ -30,11 +31,7 @@ SPEC = make_finder_spec()
 
 @pytest.fixture(scope="module")
 def network() -> FinderNetwork:
-    torch.manual_seed(0)
-    network = FinderNetwork().eval()
-    for head in network.head:
-        torch.nn.init.normal_(head[1].weight, std=5)  # so that cells differ, as a trained network's do
-    return network
+    return make_finder_network()
 
 
 @pytest.fixture(scope="module")

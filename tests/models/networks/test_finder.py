@@ -9,17 +9,14 @@ from torch import Tensor
 from models.networks.checkpoint import WeightsError, save_checkpoint
 from models.networks.finder import FinderGraph, FinderNetwork, cells, decode, grid_shapes, load_finder
 from models.networks.pose import normalise
+from tests.support.networks import make_finder_network
 
 SIZES = [(64, 64), (96, 64), (32, 128)]
 
 
 @pytest.fixture(scope="module")
 def network() -> FinderNetwork:
-    torch.manual_seed(0)
-    network = FinderNetwork().eval()
-    for head in network.head:
-        torch.nn.init.normal_(head[1].weight, std=5)  # so that cells differ, as a trained network's do
-    return network
+    return make_finder_network()
 
 
 def pictures(height: int, width: int) -> Tensor:

@@ -14,7 +14,7 @@ from service.inference import workers as workers_module
 from service.inference.schedule import Lane
 from service.inference.workers import Workers
 from service.metrics import Metrics
-from tests.service.inference.test_workers import Bench, crops, hold, is_answer_to, is_closed, soon
+from tests.support.bench import Bench, crops, hold, is_answer_to, is_closed, soon
 from tests.support.standin import StandIn, compute, wait_until
 
 
@@ -24,14 +24,6 @@ def engine() -> Iterator[StandIn]:
     engine = StandIn((1,), streams=4)
     yield engine
     engine.gate.set()
-
-
-@pytest.fixture
-def bench(engine: StandIn, metrics: Metrics) -> Iterator[Bench]:
-    bench = Bench(engine, metrics)
-    yield bench
-    engine.gate.set()
-    bench.workers.close(20)
 
 
 def have_ended(bench: Bench) -> bool:
