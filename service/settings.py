@@ -69,7 +69,9 @@ class Settings(BaseSettings):
         le=64,
         description="Threads that decode and crop photos; 0 takes as many as affinity and cgroup quota allow.",
     )
-    max_boxes: int = Field(64, ge=1, le=1024, description="Most boxes in a request.")
+    max_people: int = Field(
+        64, ge=1, le=1024, description="Most people in an answer: boxes of a request, or the largest who are found."
+    )
     # Pillow refuses some formats above 178,956,970 pixels; below, our own check is the one that speaks.
     max_pixels: int = Field(2**26, ge=1, le=178_000_000, description="Most pixels (width x height) of a photo.")
     max_body_bytes: int = Field(32 * 2**20, ge=1024, le=2**30, description="Most bytes of a request's body.")

@@ -12,7 +12,7 @@ from service.settings import PREFIX, Settings
 ENGINE_SETTINGS: Final = ("model", "finder", "provider", "precision", "threads", "max_batch")
 """Settings of the network."""
 
-PHOTO_SETTINGS: Final = ("decode_workers", "max_boxes", "max_pixels")
+PHOTO_SETTINGS: Final = ("decode_workers", "max_people", "max_pixels")
 """Settings of a photo's way to the network."""
 
 SERVER_SETTINGS: Final = tuple(Settings.model_fields)
@@ -61,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser, **details: dict[str, str]) -> N
         _add(group, name, field, **details.get(name, {}))
 
 
-def read_options(chosen: argparse.Namespace, max_boxes: int) -> Options:
+def read_options(chosen: argparse.Namespace, max_people: int) -> Options:
     """The options of a command line.
 
     Raises:
@@ -69,7 +69,7 @@ def read_options(chosen: argparse.Namespace, max_boxes: int) -> Options:
     """
     values = ((name, getattr(chosen, name)) for name in Options.model_fields)
     pairs = [(name, ";".join(value) if isinstance(value, list) else value) for name, value in values]
-    return parse_options(pairs, max_boxes)
+    return parse_options(pairs, max_people)
 
 
 def bounds(field: FieldInfo) -> str:

@@ -42,7 +42,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.heatmaps and not chosen.json:
         raise StartupError("--heatmaps needs --json: a table has no room for them")
     settings = read_settings(chosen)
-    options = read_options(chosen, settings.max_boxes)
+    options = read_options(chosen, settings.max_people)
     data = _read(chosen.photo)
     networks = open_networks(settings)
     poses = asyncio.run(_estimate(data, options, settings, networks))

@@ -7,14 +7,17 @@ Positions and spreads are rounded to 1/10,000 of a photo pixel, times to a micro
 
 import base64
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from service.inference.engine import EngineInfo
 from service.poses.people import Person, Poses
+
+MEDIA_TYPE: Final = "application/json"
 
 BoxArray = Annotated[
     list[float],
@@ -109,6 +112,11 @@ class PoseAnswer(_Document):
     people: list[PersonAnswer]
     found: int = Field(description="how many people there are; more than `people` where these are limited")
     timing: Timing
+
+
+def encode(poses: Poses, info: EngineInfo) -> bytes:
+    """The answer to `POST /pose` as JSON."""
+    return to_json(answer(poses, info))
 
 
 def answer(poses: Poses, info: EngineInfo) -> dict[str, Any]:

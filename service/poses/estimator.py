@@ -59,7 +59,7 @@ class Estimator:
             finder=finder,
             kept=KeptPhotos(_KEPT_FRACTION * memory_limit_bytes()),
             max_pixels=settings.max_pixels,
-            max_people=settings.max_boxes,
+            max_people=settings.max_people,
         )
 
     @property

@@ -81,7 +81,7 @@ def _read_boxes(value: Any, info: ValidationInfo) -> tuple[Box, ...]:
         raise BadOption(f"the option boxes is {_quoted(value)}; it must be a list of [x, y, width, height]")
     if not rows:
         raise BadOption("the option boxes is empty; leave it out to have people found, or for find=none")
-    most = (info.context or {}).get("max_boxes", math.inf)
+    most = (info.context or {}).get("max_people", math.inf)
     if len(rows) > most:
         raise BadOption(f"the request has {len(rows)} boxes; the limit is {most}")
     boxes = tuple(_box(index, row) for index, row in enumerate(rows))
@@ -158,7 +158,7 @@ NAMES: Final = tuple(Options.model_fields)
 """The options of `POST /pose`."""
 
 
-def parse_options(pairs: Iterable[tuple[str, Any]], max_boxes: int) -> Options:
+def parse_options(pairs: Iterable[tuple[str, Any]], max_people: int) -> Options:
     """Read options from name-value pairs, in the order of query, then body.
 
     Values are text (a query or a form) or what JSON holds, where null counts as left out. An option may occur once
@@ -178,7 +178,7 @@ def parse_options(pairs: Iterable[tuple[str, Any]], max_boxes: int) -> Options:
         if name in values:
             raise BadOption(f"the option {name} is given twice; give it once, in the query or in the body")
         values[name] = value
-    return Options.model_validate(values, context={"max_boxes": max_boxes})
+    return Options.model_validate(values, context={"max_people": max_people})
 
 
 def _rows_of_text(text: str) -> Any:

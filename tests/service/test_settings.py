@@ -142,7 +142,7 @@ def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.Monkey
     ("name", "sentence"),
     [
         ("DSNT_POSE_THREDS", "DSNT_POSE_THREDS is not a setting; did you mean DSNT_POSE_THREADS?"),
-        ("dsnt_pose_max_box", "DSNT_POSE_MAX_BOX is not a setting; did you mean DSNT_POSE_MAX_BOXES?"),
+        ("dsnt_pose_max_peple", "DSNT_POSE_MAX_PEPLE is not a setting; did you mean DSNT_POSE_MAX_PEOPLE?"),
         ("DSNT_POSE_ZZZ", "DSNT_POSE_ZZZ is not a setting"),
     ],
 )

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
-from pydantic_core import to_json
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
@@ -15,7 +14,7 @@ from service.api.openapi import REQUEST_ID, query_parameters, refusals, request_
 from service.api.payload import check_encoding, copies, parse_body
 from service.api.upload import read_body, while_connected
 from service.errors import NotReady
-from service.formats.native import PoseAnswer, answer
+from service.formats.native import MEDIA_TYPE, PoseAnswer, encode
 from service.inference.engine import EngineInfo
 from service.metrics import Metrics
 from service.poses.options import Options, parse_options
@@ -90,16 +89,16 @@ async def _read(request: Request, lifecycle: Lifecycle, take: Callable[[int], No
     limits = settings.max_body_bytes, settings.deadline_seconds
     data = await read_body(request.receive, length, *limits, lambda count: take(held * count))
     body = await parse_body(data, kind)
-    options = parse_options((*request.query_params.multi_items(), *body.options), settings.max_boxes)
+    options = parse_options((*request.query_params.multi_items(), *body.options), settings.max_people)
     lifecycle.metrics.observe_stage("receive", time.perf_counter() - start)
     return body.photo, options
 
 
 def _encode(poses: Poses, info: EngineInfo, metrics: Metrics) -> Response:
     start = time.perf_counter()
-    content = to_json(answer(poses, info))
+    content = encode(poses, info)
     metrics.observe_stage("encode", time.perf_counter() - start)
-    return Response(content, media_type="application/json", headers={"Server-Timing": server_timing(poses.timing)})
+    return Response(content, media_type=MEDIA_TYPE, headers={"Server-Timing": server_timing(poses.timing)})
 
 
 def _record(size: int, poses: Poses, metrics: Metrics) -> None:

@@ -69,17 +69,17 @@ def test_the_kind_of_a_value_is_said() -> None:
 
 def test_flags_go_before_the_environment_and_the_rest_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSNT_POSE_PORT", "9000")
-    monkeypatch.setenv("DSNT_POSE_MAX_BOXES", "7")
+    monkeypatch.setenv("DSNT_POSE_MAX_PEOPLE", "7")
     chosen = parser().parse_args(["--port", "0", "--deadline-seconds", "1.5", "--model", "a.onnx"])
     settings = read_settings(chosen)
-    assert (settings.port, settings.max_boxes, settings.deadline_seconds, str(settings.model)) == (0, 7, 1.5, "a.onnx")
+    assert (settings.port, settings.max_people, settings.deadline_seconds, str(settings.model)) == (0, 7, 1.5, "a.onnx")
 
 
 def test_a_wrong_value_names_the_flag_or_the_variable_that_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StartupError, match=r"--max-boxes = '0': Input should be greater than or equal to 1\)$"):
-        read_settings(parser().parse_args(["--max-boxes", "0"]))
-    monkeypatch.setenv("DSNT_POSE_MAX_BOXES", "0")
-    with pytest.raises(StartupError, match="DSNT_POSE_MAX_BOXES = '0': "):
+    with pytest.raises(StartupError, match=r"--max-people = '0': Input should be greater than or equal to 1\)$"):
+        read_settings(parser().parse_args(["--max-people", "0"]))
+    monkeypatch.setenv("DSNT_POSE_MAX_PEOPLE", "0")
+    with pytest.raises(StartupError, match="DSNT_POSE_MAX_PEOPLE = '0': "):
         read_settings(parser().parse_args([]))
 
 
@@ -110,12 +110,12 @@ def test_every_option_is_a_flag_with_its_description(name: str, monkeypatch: pyt
     ],
 )
 def test_flags_are_a_requests_options(arguments: list[str], options: Options) -> None:
-    assert read_options(parser().parse_args(arguments), max_boxes=2) == options
+    assert read_options(parser().parse_args(arguments), max_people=2) == options
 
 
 def test_more_boxes_than_the_limit_are_refused() -> None:
     with pytest.raises(BadOption, match="the request has 2 boxes; the limit is 1"):
-        read_options(parser().parse_args(["--box", "1,2,3,4", "--box", "1,2,3,4"]), max_boxes=1)
+        read_options(parser().parse_args(["--box", "1,2,3,4", "--box", "1,2,3,4"]), max_people=1)
 
 
 def test_a_percent_sign_in_a_description_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from models.spec.contract import JOINT_OUTPUTS, OUTPUTS
 from models.spec.crop import Box, Crop
 from models.spec.skeleton import MPII
-from service.formats.native import PoseAnswer, answer
+from service.formats.native import PoseAnswer, answer, encode
 from service.inference.engine import EngineInfo
 from service.poses.people import TIMING, Person, Poses
 from tests.support.contracts import make_spec
@@ -24,10 +25,12 @@ def test_an_answer_is_the_document_that_is_promised(boxes: tuple[Box, ...], name
         Person.of(box, Crop.around(box), {name: outputs[name][index] for name in names}, whole_image=not boxes)
         for index, box in enumerate(boxes or (Box(0, 0, 512, 512),))
     )
-    found = answer(Poses(512, 512, MPII, people, len(people), dict.fromkeys(TIMING, 0.25)), INFO)
+    poses = Poses(512, 512, MPII, people, len(people), dict.fromkeys(TIMING, 0.25))
+    found = answer(poses, INFO)
     document = PoseAnswer.model_validate(found, strict=True)
     without_maps = {"people": {"__all__": {"heatmaps"}}} if "heatmaps" not in names else None
     assert document.model_dump(exclude=without_maps) == found
+    assert json.loads(encode(poses, INFO)) == found
     assert found["found"] == len(people)
     assert [("heatmaps" in person) for person in found["people"]] == [("heatmaps" in names)] * len(people)
 

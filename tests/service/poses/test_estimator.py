@@ -205,7 +205,7 @@ def test_refine_takes_no_crop_beside_the_photo(
 def find(
     engine: StandIn, finder: FinderStandIn, photo: bytes, options: Options, claim: Claim = lambda _: None
 ) -> Poses:
-    estimator = Estimator(Settings(max_boxes=3), Networks(engine, finder), Metrics())
+    estimator = Estimator(Settings(max_people=3), Networks(engine, finder), Metrics())
     estimator.start()
     try:
         return asyncio.run(estimator.estimate(photo, options, claim=claim))
