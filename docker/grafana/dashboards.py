@@ -167,6 +167,12 @@ def _process() -> tuple[_AnyPanel, ...]:
             ("pose_ready", "ready"),
             ("pose_provider_as_asked", "provider as asked"),
         ),
+        _lines(
+            "Restarts",
+            "suffix: starts",
+            "How often the process started anew within the last hour: more than twice in 15 minutes pages.",
+            ("changes(process_start_time_seconds{job='pose'}[1h])", "{{instance}}"),
+        ),
     )
 
 
