@@ -116,11 +116,8 @@ def find_people(scenes: Sequence[Scene], compute: Compute, spec: FinderSpec) -> 
 
 
 def _find(scene: Scene, compute: Compute, spec: FinderSpec) -> Found:
-    place = spec.place(scene.width, scene.height)
-    photo = Image.fromarray(scene.decode()).resize(place.scaled, Image.Resampling.BILINEAR)
-    image = Image.new("RGB", place.padded, spec.padding)
-    image.paste(photo, (place.left, place.top))
-    boxes, scores = (values[0] for values in compute(np.asarray(image)[None]))
+    image, place = spec.picture(Image.fromarray(scene.decode()))
+    boxes, scores = (values[0] for values in compute(image[None]))
     kept = suppress(boxes, scores, spec.suppression, LEAST_SCORE, _MOST)
     corners = place.to_photo(boxes[kept])
     corners[:, 2:] += corners[:, :2]

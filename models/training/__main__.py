@@ -8,17 +8,18 @@ weights of the log's last lines and of its best.
 
 from models.data.pack import PackError
 from models.networks.checkpoint import WeightsError
-from models.training.config import RunError, parse_options, refuse
+from models.training.config import TrainingConfig
+from models.training.options import RunError
 from models.training.loop import train
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line; what no run can begin with ends the process with status 2 and a sentence."""
-    config = parse_options(arguments)
+    config = TrainingConfig.parse(arguments)
     try:
         train(config)
     except (RunError, PackError, WeightsError) as error:
-        refuse(str(error))
+        TrainingConfig.refuse(str(error))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,18 @@
-"""What a training run is: one typed option a field, and the command line that is made of them."""
+"""What a training run of the pose network is: one typed option a field."""
 
-import argparse
 import math
-from collections.abc import Collection
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, ClassVar, Final, Self
 
 import torch
 
+from models.data import pseudo_labels
 from models.networks.dsnt import HEATMAP_ACTIVATIONS, REGULARISERS
 from models.networks.resnet import ARCHITECTURES, OUTPUT_STRIDES
 from models.training.optimisation import OPTIMISERS, SCHEDULES
-
-
-class RunError(ValueError):
-    """A run that can neither begin nor go on."""
-
+from models.training.options import Option, RunOptions, flag
 
 _PHASE_FORM: Final = "SIZE/STRIDE:CROPS"
 
@@ -59,24 +55,12 @@ class Phase:
         return f"{self.size}/{self.stride}:{self.crops}"
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """What is to be known of a field of `TrainingConfig` beside its type and its default.
-
-    Attributes:
-        help: What it is.
-        choices: The values that it can have; empty where there are too many.
-        decides: Whether it decides what is learnt, rather than where.
-    """
-
-    help: str
-    choices: Collection[Any] = ()
-    decides: bool = True
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(RunOptions):
     """The options of a run; a field's help says what it is."""
+
+    command: ClassVar[str] = "python -m models.training"
+    summary: ClassVar[str] = "Train the pose network."
 
     data: Annotated[Path, Option("folder of the people pack", decides=False)]
     out: Annotated[Path, Option("folder of the run, outside the tree, with its checkpoint and log", decides=False)]
@@ -84,7 +68,7 @@ class TrainingConfig:
         Path | None,
         Option("weights to start from: .safetensors (ImageNet or pose), a shipped .onnx, a .pt", decides=False),
     ] = None
-    phases: Annotated[tuple[Phase, ...], Option("parts of the run")] = (
+    phases: Annotated[tuple[Phase, ...], Option("parts of the run", parse=Phase.parse, form=_PHASE_FORM)] = (
         Phase(128, 16, 80_000),
         Phase(192, 16, 60_000),
         Phase(224, 8, 12_000),
@@ -117,17 +101,14 @@ class TrainingConfig:
         """
         for name in ("batch", "evaluate_every", "keep"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{_flag(name)} is at least 1, not {getattr(self, name)}")
+                raise ValueError(f"{flag(name)} is at least 1, not {getattr(self, name)}")
         for name in ("rate", "sigma"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{_flag(name)} is a number above 0, not {getattr(self, name)}")
+                raise ValueError(f"{flag(name)} is a number above 0, not {getattr(self, name)}")
         for name in ("head_rate", "weight", "weight_decay", "threads", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{_flag(name)} is a number from 0 up, not {getattr(self, name)}")
-        for name, (_, option) in _options().items():
-            if option.choices and getattr(self, name) not in option.choices:
-                known = ", ".join(map(str, option.choices))
-                raise ValueError(f"{_flag(name)} is one of {known}, not {getattr(self, name)}")
+                raise ValueError(f"{flag(name)} is a number from 0 up, not {getattr(self, name)}")
+        self.check_choices()
         if self.crops < self.batch:
             raise ValueError(f"the phases have {self.crops} crops together, fewer than one batch of {self.batch}")
 
@@ -136,73 +117,8 @@ class TrainingConfig:
         """Crops of all phases together."""
         return sum(phase.crops for phase in self.phases)
 
-    def deciding(self) -> dict[str, Any]:
-        """Of `to_json`, what decides what is learnt: neither paths nor where the run takes place."""
-        options = self.to_json()
-        return {name: options[name] for name, (_, option) in _options().items() if option.decides}
-
-    def to_json(self) -> dict[str, Any]:
-        """Every option as JSON has it."""
-        return {name: _plain(getattr(self, name)) for name in _options()}
-
-
-def command_line() -> argparse.ArgumentParser:
-    """The parser whose options are the fields of `TrainingConfig`."""
-    parser = argparse.ArgumentParser(prog="python -m models.training", description="Train the pose network.")
-    defaults = {each.name: each.default for each in fields(TrainingConfig)}
-    for name, (kind, option) in _options().items():
-        parser.add_argument(_flag(name), **_argument(kind, option, defaults[name]))
-    return parser
-
-
-def parse_options(arguments: list[str] | None = None) -> TrainingConfig:
-    """Read the command line; what no run can be ends the process with status 2 and a sentence."""
-    options = vars(command_line().parse_args(arguments))
-    try:
-        return TrainingConfig(**{**options, "phases": tuple(options["phases"])})
-    except ValueError as error:
-        refuse(str(error))
-
-
-def refuse(sentence: str) -> NoReturn:
-    """End the process with status 2 and a sentence."""
-    parser = command_line()
-    parser.exit(2, f"{parser.prog}: error: {sentence}\n")
-
-
-def _options() -> dict[str, tuple[Any, Option]]:
-    """Type and description of each field of `TrainingConfig`."""
-    hints = get_type_hints(TrainingConfig, include_extras=True)
-    return {name: get_args(hint) for name, hint in hints.items()}
-
-
-def _argument(kind: Any, option: Option, default: Any) -> dict[str, Any]:
-    """What argparse is to know of a field of a type, with a default."""
-    if default is MISSING:
-        return {"help": option.help, "type": kind, "required": True}
-    argument: dict[str, Any] = {"help": option.help, "default": default}
-    if default is not None:
-        argument["help"] += f" (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
-    if get_origin(kind) is tuple:
-        return {**argument, "type": _phase, "nargs": "+", "metavar": _PHASE_FORM}
-    if option.choices:
-        argument["choices"] = option.choices
-    return {**argument, "type": kind if isinstance(kind, type) else Path}  # an optional path is a path
-
-
-def _phase(text: str) -> Phase:
-    try:
-        return Phase.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _plain(value: Any) -> Any:
-    """A field's value as JSON has it."""
-    if isinstance(value, tuple):
-        return [str(phase) for phase in value]
-    return str(value) if isinstance(value, Path) else value
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The pseudo-labels beside the packs, and the starting weights."""
+        start = {} if self.start is None else {"start": self.start}
+        return {"pseudo_labels": self.data / pseudo_labels.FILE_NAME, **start}

@@ -2,7 +2,7 @@
 
 import torch
 
-from models.training.config import RunError
+from models.training.options import RunError
 
 
 def check_device(name: str) -> None:

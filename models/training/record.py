@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from models.data import pseudo_labels
 from models.evaluation.pck import Accuracy
 from models.networks.checkpoint import source_commit
 from models.spec.skeleton import PCKH_COLUMNS
-from models.training.config import Phase, RunError, TrainingConfig
+from models.training.config import Phase
+from models.training.options import RunError, RunOptions
 
 CHECKPOINT: Final = "checkpoint.pt"
 RECORD: Final = "run.json"
@@ -31,8 +31,8 @@ class RunRecord:
 
     Attributes:
         options: All options.
-        data: Of each pack, how many `people` the run reads of it and the SHA-256 of its `tar` and `jsonl`; the SHA-256
-            of the pseudo-labels and of the starting weights, where there are such files.
+        data: Of each pack, how many `people` or `photos` the run reads of it and the SHA-256 of its `tar` and `jsonl`;
+            the SHA-256 of the other files that it learns from, such as the starting weights, where there are such files.
         commit: The source tree's.
     """
 
@@ -41,15 +41,14 @@ class RunRecord:
     commit: str
 
     @classmethod
-    def of(cls, config: TrainingConfig, people: Mapping[str, int]) -> Self:
-        """The record of a run that reads so many people of each pack."""
-        paths = {"pseudo_labels": config.data / pseudo_labels.FILE_NAME, "start": config.start}
+    def of(cls, config: RunOptions, counts: Mapping[str, int], counted: str = "people") -> Self:
+        """The record of a run that reads so many people, or what else is `counted`, of each pack."""
         data: dict[str, Any] = {
-            name: {"sha256": digest(path)} for name, path in paths.items() if path and path.exists()
+            name: {"sha256": digest(path)} for name, path in config.files.items() if path.exists()
         }
-        for pack, count in people.items():
+        for pack, count in counts.items():
             tar, jsonl = (digest(config.data / f"{pack}.{kind}") for kind in ("tar", "jsonl.gz"))
-            data[pack] = {"people": count, "tar": tar, "jsonl": jsonl}
+            data[pack] = {counted: count, "tar": tar, "jsonl": jsonl}
         return cls(config.to_json(), data, source_commit())
 
     @classmethod
@@ -86,17 +85,18 @@ class RunRecord:
         ]
 
 
-def begin_or_continue(config: TrainingConfig, people: Mapping[str, int]) -> None:
+def begin_or_continue(config: RunOptions, counts: Mapping[str, int], counted: str = "people") -> None:
     """Record a new run in its folder, or make sure that the run in the folder is this one.
 
     Args:
         config: The run's options.
-        people: How many people the run reads of each pack, by its name.
+        counts: How many people the run reads of each pack, by its name.
+        counted: What else they are than people.
 
     Raises:
         RunError: The folder cannot be written, or holds a run with other options or data.
     """
-    record = RunRecord.of(config, people)
+    record = RunRecord.of(config, counts, counted)
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         begun = RunRecord.read(config.out)

@@ -1,4 +1,4 @@
-"""A small people pack of drawn figures, so that reading, training and evaluating run without the real one."""
+"""Small packs of drawn figures and scenes, so that reading, training and evaluating run without the real ones."""
 
 import gzip
 import io
@@ -87,4 +87,33 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
             seen = [[x, y, 0.9] for x, y, _ in line["joints"]]
             opinions.write(json.dumps({"id": line["id"], "movenet": seen, "efficientpose": seen}) + "\n")
     assert len(STANDING) == len(JOINTS)
+    return folder
+
+
+def write_scenes(folder: Path, name: str, photos: int, seed: int) -> None:
+    """Photos of noise with none, one or two bright upright people; every third shows nobody."""
+    random = np.random.default_rng(seed)
+    with tarfile.open(folder / f"{name}.tar", "w") as tar, gzip.open(folder / f"{name}.jsonl.gz", "wt") as lines:
+        for index in range(photos):
+            width, height = (96, 64) if index % 2 else (64, 96)
+            pixels = random.integers(0, 60, (height, width, 3), dtype=np.uint8)
+            boxes = [[8.0 + 28 * place, 12.0, 16.0, 40.0, "" if place else "t"] for place in range(index % 3)]
+            for x, y, w, h, _ in boxes:
+                pixels[int(y) : int(y + h), int(x) : int(x + w)] = (220, 160, 60)
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "WEBP", lossless=True)
+            member = tarfile.TarInfo(f"{name}_{index}.webp")
+            member.size = len(file.getvalue())
+            tar.addfile(member, io.BytesIO(file.getvalue()))
+            line = {"id": f"{name}_{index}", "source": "drawn", "file": member.name, "width": width, "height": height}
+            lines.write(json.dumps({**line, "boxes": boxes}) + "\n")
+
+
+@pytest.fixture(scope="session")
+def scenes_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with two training packs of scenes (9 and 6 photos) and `scenes-dev` (6)."""
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder, "scenes-train-0", 9, seed=1)
+    write_scenes(folder, "scenes-train-1", 6, seed=2)
+    write_scenes(folder, "scenes-dev", 6, seed=3)
     return folder

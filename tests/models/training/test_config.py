@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from models.training.config import Phase, TrainingConfig, parse_options
+from models.training.config import Phase, TrainingConfig
 
 REQUIRED = ["--data", "x", "--out", "y"]
 
 
 def test_the_command_line_reads_every_field_with_its_type() -> None:
     text = ["--start", "z.onnx", "--phases", "64/16:80", "224/8:40", "--depth", "18", "--sigma", "4", "--seed", "3"]
-    config = parse_options([*REQUIRED, *text, "--regulariser", "kl", "--keep", "2"])
+    config = TrainingConfig.parse([*REQUIRED, *text, "--regulariser", "kl", "--keep", "2"])
     expected = TrainingConfig(
         data=Path("x"),
         out=Path("y"),
@@ -29,12 +29,12 @@ def test_the_command_line_reads_every_field_with_its_type() -> None:
 
 
 def test_what_is_left_out_is_the_fields_default() -> None:
-    assert parse_options(REQUIRED) == TrainingConfig(data=Path("x"), out=Path("y"))
+    assert TrainingConfig.parse(REQUIRED) == TrainingConfig(data=Path("x"), out=Path("y"))
 
 
 def test_help_names_every_field_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        parse_options(["--help"])
+        TrainingConfig.parse(["--help"])
     assert ended.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     for each in fields(TrainingConfig):
@@ -80,7 +80,7 @@ def test_options_of_no_run_are_refused_in_a_sentence(
     option: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        parse_options([*REQUIRED, *option])
+        TrainingConfig.parse([*REQUIRED, *option])
     assert ended.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("python -m models.training: error: ")

@@ -1,0 +1,220 @@
+"""Train the finder: `python -m models.training.finder --data FOLDER --start WEIGHTS --out RUN`.
+
+Fine-tunes a finder that knows people already on the scenes packs. A run checkpoints into `--out` and goes on from there
+when the same command is repeated, to the same weights as without the stop. At the end the averaged weights are averaged
+once more with those that it started from: a small data set teaches a finder, and lets it forget what it lacks. The
+folder says what the run is: `run.json` its options and data, `log.csv` the loss by views seen, `finder.safetensors` the
+weights at the end.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from models.data.pack import PackError
+from models.data.scenes import Scene, read_scenes, training_scenes
+from models.networks.checkpoint import StateDict, WeightsError, read_checkpoint, save_checkpoint
+from models.networks.finder import FinderNetwork, cells, grid_shapes, load_finder
+from models.networks.pose import normalise
+from models.training.device import check_device
+from models.training.finder_batches import Batch, SceneBatches
+from models.training.finder_config import PRECISIONS, FinderConfig
+from models.training.finder_loss import finder_loss
+from models.training.optimisation import AVERAGE_EVERY, ParameterGroups, cosine, moving_average
+from models.training.options import RunError
+from models.training.record import CHECKPOINT, LOG, begin_or_continue, forget_after
+
+WEIGHTS: Final = "finder.safetensors"
+
+_CLIP_NORM: Final = 10.0
+_BETAS: Final = (0.9, 0.99)
+_BACKBONE: Final = ("stem", "stages")
+
+
+@dataclass
+class FinderRun:
+    """Everything that a checkpoint holds."""
+
+    config: FinderConfig
+    network: FinderNetwork
+    optimiser: torch.optim.Optimizer
+    average: AveragedModel
+    seen: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, config: FinderConfig) -> Self:
+        """A new run from `config.start`, or the one that `config.out` holds.
+
+        Raises:
+            WeightsError: The starting weights or the checkpoint cannot be read, or are of another network.
+        """
+        torch.manual_seed(config.seed)
+        network = FinderNetwork()
+        load_finder(network, config.start)
+        network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimiser = torch.optim.AdamW(parameter_groups(network, config), betas=_BETAS, fused=True)
+        average = AveragedModel(network, multi_avg_fn=moving_average)
+        run = cls(config, network, optimiser, average)
+        if (checkpoint := config.out / CHECKPOINT).exists():
+            run._load(read_checkpoint(checkpoint))
+        return run
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has seen all its views."""
+        return self.seen >= self.config.views
+
+    def step(self, batch: Batch) -> None:
+        """Learn from one batch."""
+        config = self.config
+        steps = self.seen // config.batch
+        rate = config.rate * cosine(steps, -(-config.views // config.batch))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["times"]
+        loss = self.loss(batch)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
+        self.optimiser.step()
+        self.losses.append(loss.detach())
+        self.seen += len(batch.pictures)
+        if steps % AVERAGE_EVERY == 0:  # the first step's weights among them, however short the run
+            self.average.update_parameters(self.network)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss of a batch."""
+        device = self.config.device
+        images = normalise(batch.pictures.to(device)).contiguous(memory_format=torch.channels_last)
+        precision = PRECISIONS[self.config.precision]
+        with torch.autocast(torch.device(device).type, precision, enabled=precision != torch.float32):
+            findings = self.network(images)
+        places = cells(grid_shapes(*images.shape[2:]), images.device)
+        people, ignored = ([boxes.to(device) for boxes in each] for each in (batch.people, batch.ignored))
+        return finder_loss(findings, places, people, ignored)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "seen": self.seen}
+        updates = int(self.average.get_buffer("n_averaged"))
+        average = self.average.module.state_dict()
+        save_checkpoint(self.config.out / CHECKPOINT, {**state, "average": average, "updates": updates})
+
+    def _load(self, saved: dict[str, Any]) -> None:
+        self.network.load_state_dict(saved["network"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.average.module.load_state_dict(saved["average"])
+        self.average.get_buffer("n_averaged").fill_(saved["updates"])
+        self.seen = saved["seen"]
+
+
+def parameter_groups(network: FinderNetwork, config: FinderConfig) -> ParameterGroups:
+    """What learns: the backbone at a smaller rate, biases without decay."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        groups.setdefault((name.startswith(_BACKBONE), parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if is_weight else 0.0,
+            "times": config.backbone_rate if is_backbone else 1.0,
+        }
+        for (is_backbone, is_weight), parameters in groups.items()
+    ]
+
+
+def mixed(start: StateDict, trained: StateDict, share: float) -> StateDict:
+    """The mean of two networks' weights, the second's share from 0 to 1."""
+    return {name: (1 - share) * value + share * trained[name].cpu() for name, value in start.items()}
+
+
+def prepare(config: FinderConfig) -> tuple[FinderRun, Sequence[Scene]]:
+    """Read and check everything that a run needs, so that what is wrong ends it before it begins.
+
+    Raises:
+        RunError: There is no such device, or the folder of the run cannot be written or is another run's.
+        PackError: The data cannot be learnt from.
+        WeightsError: The starting weights cannot be read.
+    """
+    check_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    packs = {name: list(read_scenes(config.data, [name])) for name in training_scenes(config.data)}
+    scenes = [scene for photos in packs.values() for scene in photos]
+    if len(scenes) < config.batch:
+        raise PackError(f"{config.data} has {len(scenes)} photos for training, fewer than --batch {config.batch}")
+    begin_or_continue(config, {name: len(photos) for name, photos in packs.items()}, "photos")
+    run = FinderRun.begin(config)
+    forget_after(config.out, run.seen)
+    return run, scenes
+
+
+def train(config: FinderConfig) -> None:
+    """Learn from all views, from the checkpoint in `config.out` where there is one, and write the weights.
+
+    Raises:
+        RunError: As `prepare`.
+        PackError: As `prepare`, or a picture cannot be decoded.
+        WeightsError: As `prepare`.
+    """
+    run, scenes = prepare(config)
+    if run.seen:
+        print(f"going on after {run.seen} views", flush=True)
+    print(f"{len(scenes)} photos, {config.precision} on {config.device}", flush=True)
+    batches = SceneBatches.of(scenes, config)
+    with tqdm(total=config.views, initial=run.seen, unit="view", mininterval=5) as progress:
+        while not run.is_finished:
+            before = run.seen
+            run.step(batches.draw(before))
+            progress.update(run.seen - before)
+            if run.seen // config.save_every > before // config.save_every or run.is_finished:
+                progress.write(log_and_save(run))
+    print(f"written: {write_weights(run)}", flush=True)
+
+
+def log_and_save(run: FinderRun) -> str:
+    """Write the checkpoint and a line of the log; a sentence says what came out."""
+    loss = torch.stack(run.losses).mean().item()
+    run.losses.clear()
+    path = run.config.out / LOG
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([("views", "loss")] * new)
+        writer.writerow((run.seen, f"{loss:.5f}"))
+    run.save()
+    return f"{run.seen} views: loss {loss:.4f}"
+
+
+def write_weights(run: FinderRun) -> Path:
+    """Write the mean of the averaged weights and the start's, in float16."""
+    from safetensors.torch import save_file  # noqa: PLC0415 - only a run that is finished needs it
+
+    start = FinderNetwork()
+    load_finder(start, run.config.start)
+    weights = mixed(start.state_dict(), run.average.module.state_dict(), run.config.share)
+    path = run.config.out / WEIGHTS
+    unfinished = path.with_suffix(".tmp")
+    save_file({name: value.half().contiguous() for name, value in weights.items()}, unfinished)
+    unfinished.replace(path)
+    return path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line; what no run can begin with ends the process with status 2 and a sentence."""
+    config = FinderConfig.parse(arguments)
+    try:
+        train(config)
+    except (RunError, PackError, WeightsError) as error:
+        FinderConfig.refuse(str(error))
+
+
+if __name__ == "__main__":
+    main()
