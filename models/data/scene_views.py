@@ -1,4 +1,4 @@
-"""Random views of scenes for training a finder: scaled, stretched, moved, mirrored, coloured, cut beside their people."""
+"""Random views of scenes to train a finder on: scaled, stretched, moved, mirrored, coloured, cut beside people."""
 
 import math
 from dataclasses import dataclass
