@@ -9,8 +9,8 @@ weights of the log's last lines and of its best.
 from models.data.pack import PackError
 from models.networks.checkpoint import WeightsError
 from models.training.config import TrainingConfig
-from models.training.options import RunError
 from models.training.loop import train
+from models.training.options import RunError
 
 
 def main(arguments: list[str] | None = None) -> None:

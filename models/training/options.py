@@ -58,9 +58,10 @@ class RunOptions:
     @classmethod
     def parse(cls, arguments: list[str] | None = None) -> Self:
         """Read the command line; what no run can be ends the process with status 2 and a sentence."""
-        given = vars(cls.parser().parse_args(arguments))
+        options: dict[str, Any] = vars(cls.parser().parse_args(arguments))
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
         try:
-            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+            return cls(**values)
         except ValueError as error:
             cls.refuse(str(error))
 

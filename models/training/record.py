@@ -32,7 +32,7 @@ class RunRecord:
     Attributes:
         options: All options.
         data: Of each pack, how many `people` or `photos` the run reads of it and the SHA-256 of its `tar` and `jsonl`;
-            the SHA-256 of the other files that it learns from, such as the starting weights, where there are such files.
+            the SHA-256 of the other files that it learns from, such as the starting weights.
         commit: The source tree's.
     """
 
@@ -43,9 +43,7 @@ class RunRecord:
     @classmethod
     def of(cls, config: RunOptions, counts: Mapping[str, int], counted: str = "people") -> Self:
         """The record of a run that reads so many people, or what else is `counted`, of each pack."""
-        data: dict[str, Any] = {
-            name: {"sha256": digest(path)} for name, path in config.files.items() if path.exists()
-        }
+        data: dict[str, Any] = {name: {"sha256": digest(path)} for name, path in config.files.items() if path.exists()}
         for pack, count in counts.items():
             tar, jsonl = (digest(config.data / f"{pack}.{kind}") for kind in ("tar", "jsonl.gz"))
             data[pack] = {counted: count, "tar": tar, "jsonl": jsonl}

@@ -70,7 +70,9 @@ def test_what_lies_beside_the_photo_has_the_outside_colour() -> None:
 
 
 def test_crowds_difficult_and_hardly_shown_people_are_ignored() -> None:
-    photo = scene(200, 200, [(10, 10, 60, 60), (100, 10, 60, 60), (10, 100, 60, 60), (100, 100, 4, 4)], ("", "c", "d", ""))
+    photo = scene(
+        200, 200, [(10, 10, 60, 60), (100, 10, 60, 60), (10, 100, 60, 60), (100, 100, 4, 4)], ("", "c", "d", "")
+    )
     augmentation = SceneAugmentation(least_scale=1, largest_scale=1, stretch=0, beside=0)
     view = augmentation(photo, 200, np.random.default_rng(0))
     assert len(view.people) == 1

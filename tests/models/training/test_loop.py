@@ -15,8 +15,8 @@ from models.networks.checkpoint import load_weights, read_checkpoint
 from models.networks.pose import PoseNetwork
 from models.training import loop
 from models.training.config import TrainingConfig
-from models.training.options import RunError
 from models.training.loop import TrainingData, train
+from models.training.options import RunError
 from models.training.run import Run
 
 Configure = Callable[..., TrainingConfig]

@@ -9,7 +9,8 @@ import pytest
 
 from models.evaluation.pck import Accuracy
 from models.spec.skeleton import PCKH_COLUMNS
-from models.training.config import Phase, RunError, TrainingConfig
+from models.training.config import Phase, TrainingConfig
+from models.training.options import RunError
 from models.training.record import averaged_path, begin_or_continue, digest, drop_averaged, forget_after, log
 
 Configure = Callable[..., TrainingConfig]
