@@ -77,7 +77,7 @@ def assign(scores: Tensor, boxes: Tensor, cells: Tensor, people: Tensor, ignored
     person = torch.where(chosen.any(0), owner, person)
     owned = (torch.arange(len(people), device=person.device)[:, None] == person) & chosen
     ranks, overlaps = torch.where(owned, ranks, 0), torch.where(owned, overlaps, 0)
-    scale = overlaps.amax(1) / ranks.amax(1).clamp(min=1e-9)
+    scale = overlaps.amax(1) / ranks.amax(1).clamp(min=1e-30)
     targets = (ranks * scale[:, None]).sum(0).clamp(max=1)
     return Assignment(person, targets, counted | (person >= 0))
 
