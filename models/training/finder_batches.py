@@ -75,5 +75,7 @@ class SceneBatches:
         )
 
     def _scene(self, index: int) -> Scene:
+        """What a number of views precede, each round in an order of its own."""
         turn, place = divmod(index, len(self.scenes))
-        return self.scenes[Random(f"{self.seed} round {turn}").sample(range(len(self.scenes)), place + 1)[place]]
+        order = np.random.default_rng([self.seed, turn]).permutation(len(self.scenes))
+        return self.scenes[int(order[place])]
