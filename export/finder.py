@@ -92,6 +92,7 @@ def export(options: argparse.Namespace) -> None:
     """Write the float file and its int8 variant.
 
     Raises:
+        ContractError: The options are of no finder.
         GateError: A file does not hold what it must; none is replaced.
         PackError: The pack cannot be read.
         WeightsError: The weights cannot be read, or are not of this network.
@@ -160,7 +161,7 @@ def range_pictures(folder: Path, spec: FinderSpec, count: int) -> list[NDArray[n
     """Inputs, each uint8 [H, W, 3], of photos spread evenly over the training scenes."""
     scenes = list(read_scenes(folder, training_scenes(folder)))
     chosen = np.linspace(0, len(scenes) - 1, count).astype(int)
-    return [spec.picture(Image.fromarray(scenes[index].decode()))[0] for index in chosen]
+    return [spec.pictures(Image.fromarray(scenes[index].decode()))[0] for index in chosen]
 
 
 def admit(model: onnx.ModelProto, path: Path, scenes: Sequence[Scene]) -> dict[str, Precision]:

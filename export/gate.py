@@ -22,13 +22,14 @@ from models.evaluation.predictors import Predictions, run_onnx
 from models.evaluation.reliability import Reliability, Views, development_views, everybody, reliabilities, slices
 from models.evaluation.reliability import table as reliability_table
 from models.networks.checkpoint import WeightsError
+from models.spec.metadata import ContractError
 
 
 def exit_status(write: Callable[[], None]) -> int:
     """Write files, as a command: the exit status is 1 where one is refused; stderr says why, and old files are left."""
     try:
         write()
-    except (GateError, PackError, WeightsError, OSError) as error:
+    except (GateError, ContractError, PackError, WeightsError, OSError) as error:
         print(f"not written: {error}", file=sys.stderr)
         return 1
     return 0

@@ -116,14 +116,10 @@ def find_people(scenes: Sequence[Scene], compute: Compute, spec: FinderSpec) -> 
 
 
 def _find(scene: Scene, compute: Compute, spec: FinderSpec) -> Found:
-    image, place = spec.picture(Image.fromarray(scene.decode()))
-    boxes, scores = (values[0] for values in compute(image[None]))
+    found = compute(spec.pictures(Image.fromarray(scene.decode())))
+    boxes, scores = spec.windows(scene.width, scene.height).to_photo(*found)
     kept = suppress(boxes, scores, spec.suppression, LEAST_SCORE, _MOST)
-    corners = place.to_photo(boxes[kept])
-    corners[:, 2:] += corners[:, :2]
-    corners = np.clip(corners, 0, [scene.width, scene.height] * 2)
-    corners[:, 2:] -= corners[:, :2]
-    return Found(corners, np.asarray(scores[kept]))
+    return Found(boxes[kept], scores[kept])
 
 
 def average_precision(scenes: Sequence[Scene], found: Sequence[Found], counts: SizeRule = everybody) -> Precision:

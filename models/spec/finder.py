@@ -1,4 +1,4 @@
-"""The finder's file: its contract, how a photo becomes its input, and which of its boxes are people.
+"""The finder's file: its contract, what it sees of a photo, and which of its boxes are people.
 
 A finder sees a whole photo, scaled to a fixed longer side without stretching, and boxes every person in it. Pixels are
 continuous: x right, y down, (0, 0) the outer corner of the first one.
@@ -13,47 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.spec.contract import INPUT, StatedAccuracy, Statement, Tensor, check_tensor, read_entries, write_entries
+from models.spec.crop import CropRule, cut
 from models.spec.metadata import ContractError
+from models.spec.windows import Windows
 
 FINDER_CONTRACT: Final = "finder 1"
 """Says that a file is a finder's, and the version of its contract; a pose network's file has a number there."""
 
 FINDER_OUTPUTS: Final = ("boxes", "scores")
-
-Size = tuple[int, int]
-"""Width and height, in pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a photo lies in the finder's input.
-
-    Attributes:
-        photo: Size of the photo.
-        scaled: Size that the photo is resized to.
-        padded: Size of the input.
-        left: First column of the resized photo in the input.
-        top: Its first row.
-    """
-
-    photo: Size
-    scaled: Size
-    padded: Size
-    left: int
-    top: int
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """Input pixels a photo pixel, along x and y; the two differ by what rounding to whole pixels makes of them."""
-        return self.scaled[0] / self.photo[0], self.scaled[1] / self.photo[1]
-
-    def to_photo(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Boxes [..., 4] (x, y, width, height) in input pixels to photo pixels."""
-        return (np.asarray(boxes, np.float64) - [self.left, self.top, 0, 0]) / (self.scale * 2)
-
-    def to_input(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Boxes [..., 4] (x, y, width, height) in photo pixels to input pixels."""
-        return np.asarray(boxes, np.float64) * (self.scale * 2) + [self.left, self.top, 0, 0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +29,7 @@ class FinderSpec(Statement):
 
     Attributes:
         contract: `FINDER_CONTRACT`.
-        longest_side: Longer side that a photo is scaled to, in pixels.
+        longest_side: Longer side that a photo is scaled to, in pixels; a multiple of the stride.
         stride: The input's sides are multiples of it.
         padding: Colour (RGB, 8 bits) of the input where the photo is not.
         suppression: Intersection over union above which the less certain of two boxes is dropped.
@@ -83,10 +50,10 @@ class FinderSpec(Statement):
         Raises:
             ContractError: One of them is not what it can be.
         """
-        if self.stride not in range(1, 257) or self.longest_side not in range(self.stride, 4097):
+        if self.stride not in range(1, 257) or self.longest_side not in range(self.stride, 4097, self.stride):
             raise ContractError(
-                f"the finder's file wants photos of {self.longest_side} px in multiples of {self.stride}, possible are "
-                "strides of 1 to 256 and sides of one stride to 4096"
+                f"the finder's file wants photos of {self.longest_side} px at a stride of {self.stride}, possible are "
+                "strides of 1 to 256 and their multiples up to 4096"
             )
         if len(self.padding) != 3 or not all(value in range(256) for value in self.padding):
             raise ContractError(f"the finder's file pads with {self.padding}, a colour is three numbers of 0 to 255")
@@ -106,8 +73,9 @@ class FinderSpec(Statement):
     @property
     def input_sizes(self) -> tuple[tuple[int, int], ...]:
         """Rows and columns of the images that are usual: square, and 4:3 in both ways."""
-        long, short = self._padded(self.longest_side), self._padded(round(self.longest_side * 3 / 4))
-        return ((long, long), (short, long), (long, short))
+        long = self.longest_side
+        columns, rows = self.windows(4, 3).seen
+        return ((long, long), (rows, columns), (columns, rows))
 
     @classmethod
     def statement(cls, metadata: Mapping[str, str]) -> Statement:
@@ -118,28 +86,19 @@ class FinderSpec(Statement):
         """
         return cls.from_metadata(metadata)
 
-    def place(self, width: int, height: int) -> Placement:
-        """Where a photo of a size in pixels, at least 1 x 1, lies: in the middle of the smallest input that holds it.
+    @property
+    def crop(self) -> CropRule:
+        """How the squares of a photo are cut."""
+        return CropRule(size=self.longest_side, margin=1.0, outside=self.padding)
 
-        The longer side is always scaled to `longest_side`, enlarged if need be.
-        """
-        scale = self.longest_side / max(width, height)
-        scaled = (max(1, round(width * scale)), max(1, round(height * scale)))
-        padded = (self._padded(scaled[0]), self._padded(scaled[1]))
-        return Placement(
-            (width, height), scaled, padded, left=(padded[0] - scaled[0]) // 2, top=(padded[1] - scaled[1]) // 2
-        )
+    def windows(self, width: int, height: int) -> Windows:
+        """What is seen of a photo of a size in pixels, at least 1 x 1."""
+        return Windows(width, height, self.longest_side, self.stride)
 
-    def picture(self, photo: Image.Image) -> tuple[NDArray[np.uint8], Placement]:
-        """An RGB photo as the finder's input, uint8 [H, W, 3], and where it lies there."""
-        placement = self.place(*photo.size)
-        padded = Image.new("RGB", placement.padded, self.padding)
-        scaled = photo if photo.size == placement.scaled else photo.resize(placement.scaled, Image.Resampling.BILINEAR)
-        padded.paste(scaled, (placement.left, placement.top))
-        return np.asarray(padded), placement
-
-    def _padded(self, side: int) -> int:
-        return -(-side // self.stride) * self.stride
+    def pictures(self, photo: Image.Image) -> NDArray[np.uint8]:
+        """What is seen of an RGB photo, uint8 [N, rows, columns, 3]; the first picture is of all of it."""
+        windows, rule = self.windows(*photo.size), self.crop
+        return windows.trimmed(np.stack([cut(photo, square, rule.size, rule.outside) for square in windows.squares]))
 
     def to_metadata(self) -> dict[str, str]:
         """The entries of ONNX `metadata_props`."""

@@ -116,12 +116,12 @@ class Trip:
         spec = network.spec
 
         def cut(source: PhotoSource) -> tuple[NDArray[np.uint8], float]:
-            windows = finder.windows(source.width, source.height)
-            pixels, seconds = source.cut(windows, is_last=False, rule=finder.crop_rule(spec))
-            return finder.trimmed(spec, pixels, *self._size), seconds
+            windows = spec.windows(source.width, source.height)
+            pixels, seconds = source.cut(windows.squares, is_last=False, rule=spec.crop)
+            return windows.trimmed(pixels), seconds
 
         outputs = await self._compute(network.lane, "find", frozenset(FINDER_OUTPUTS), cut)
-        everyone = finder.find_people(spec, finder.windows(*self._size), outputs, *self._size)
+        everyone = finder.find_people(spec, outputs, *self._size)
         self._found = len(everyone)
         people = finder.main_person(everyone) if self._options.find == "one" else everyone[: self._stations.max_people]
         self._boxes = [person.box for person in people]

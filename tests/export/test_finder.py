@@ -180,3 +180,8 @@ def test_a_refused_file_replaces_none(
 def test_a_folder_without_scenes_is_refused(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(weights, tmp_path, tmp_path / "finder.onnx")) == 1
     assert "scenes-dev.tar cannot be read" in capsys.readouterr().err
+
+
+def test_options_of_no_finder_are_refused(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(weights, tmp_path, tmp_path / "finder.onnx", "--longest-side", "72")) == 1
+    assert "not written: the finder's file wants photos of 72 px at a stride of 32" in capsys.readouterr().err

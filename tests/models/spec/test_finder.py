@@ -17,7 +17,6 @@ from tests.support.contracts import make_finder_spec
 
 SPEC = make_finder_spec()
 
-sides = st.integers(1, 20_000)
 boxes = arrays.arrays(
     np.float64, st.tuples(st.integers(0, 12), st.just(4)), elements=st.integers(0, 20).map(float), fill=st.nothing()
 )
@@ -46,10 +45,12 @@ def test_every_entry_is_required(name: str) -> None:
     ("name", "value", "complaint"),
     [
         ("contract", "finder 9", "keeps the contract `finder 9`, this code reads `finder 1`"),
-        ("longest_side", 16, "photos of 16 px in multiples of 32"),
+        ("longest_side", 16, "photos of 16 px at a stride of 32, possible are strides of 1 to 256 and their multiples"),
+        ("longest_side", 400, "photos of 400 px at a stride of 32"),
+        ("longest_side", 4128, "photos of 4128 px at a stride of 32"),
         ("longest_side", None, "photos of None px"),
-        ("stride", 0, "in multiples of 0"),
-        ("stride", "32", "in multiples of 32, possible"),
+        ("stride", 0, "at a stride of 0"),
+        ("stride", "32", "at a stride of 32, possible"),
         ("padding", [0, 0], r"pads with \(0, 0\)"),
         ("padding", [0, 0, 256], r"pads with \(0, 0, 256\)"),
         ("padding", None, "values of another type"),
@@ -90,35 +91,36 @@ def test_tensors_that_differ_are_refused(place: tuple[int, int], changes: dict[s
         FinderSpec.read(SPEC.to_metadata(), *both)
 
 
-@given(sides, sides)
-def test_a_photo_lies_whole_in_the_middle_of_the_smallest_input(width: int, height: int) -> None:
-    place = SPEC.place(width, height)
-    assert max(place.scaled) == SPEC.longest_side
-    for photo, scaled, padded, lead in zip(
-        (width, height), place.scaled, place.padded, (place.left, place.top), strict=True
-    ):
-        assert abs(scaled - photo * SPEC.longest_side / max(width, height)) <= max(0.5, 1 - photo / max(width, height))
-        assert padded % SPEC.stride == 0
-        assert 0 <= padded - scaled < SPEC.stride
-        assert (padded - scaled) - 2 * lead in (0, 1)
-
-
-@given(sides, sides, boxes)
-def test_boxes_return_to_where_they_were_in_the_photo(width: int, height: int, some: np.ndarray) -> None:
-    place = SPEC.place(width, height)
-    np.testing.assert_allclose(place.to_photo(place.to_input(some)), some, atol=1e-6)
-    whole = np.array([place.left, place.top, *place.scaled])
-    np.testing.assert_allclose(place.to_photo(whole), [0, 0, width, height], atol=1e-6)
-
-
 def test_a_photo_keeps_its_proportions_and_the_rest_its_colour() -> None:
     photo = Image.new("RGB", (832, 624), (10, 200, 30))
-    picture, place = SPEC.picture(photo)
-    assert (place.scaled, place.padded, place.left, place.top) == ((416, 312), (416, 320), 0, 4)
+    (picture,) = SPEC.pictures(photo)
     assert picture.shape == (320, 416, 3)
-    assert (picture[4:316] == (10, 200, 30)).all()
-    assert (picture[:4] == SPEC.padding).all()
-    assert (picture[316:] == SPEC.padding).all()
+    assert (picture[5:315, 1:-1] == (10, 200, 30)).all()  # the photo's edges are between
+    assert (picture[:3] == SPEC.padding).all()
+    assert (picture[317:] == SPEC.padding).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 360), (360, 640), (150, 149)])
+def test_a_picture_shows_the_photo_where_boxes_say(width: int, height: int) -> None:
+    photo = Image.new("RGB", (width, height))
+    photo.paste((255, 255, 255), (100, 50, 140, 120))
+    (picture,) = SPEC.pictures(photo)
+    rows, columns = np.nonzero(picture.min(2) > 127)
+    shown = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+    boxes, _ = SPEC.windows(width, height).to_photo(np.array([[shown]]), np.ones((1, 1)))
+    np.testing.assert_allclose(boxes, [(100, 50, 40, 70)], atol=max(width, height) / SPEC.longest_side)
+
+
+def test_of_a_panorama_the_first_picture_is_of_all_of_it() -> None:
+    pictures = SPEC.pictures(Image.new("RGB", (900, 300), (10, 200, 30)))
+    assert pictures.shape == (6, 416, 416, 3)
+    is_photo = (pictures == (10, 200, 30)).all(-1)
+    assert is_photo[1:, 1:-1, 1:-1].all()
+    assert is_photo[0, :, 1:-1].all(1).sum() == pytest.approx(416 / 3, abs=2)
+
+
+def test_usual_inputs_are_square_and_four_to_three() -> None:
+    assert SPEC.input_sizes == ((416, 416), (320, 416), (416, 320))
 
 
 @pytest.mark.parametrize(
