@@ -52,10 +52,15 @@ def find_people(spec: FinderSpec, outputs: Outputs, width: int, height: int) -> 
     return sorted(people, key=lambda person: -person.box.width * person.box.height)
 
 
-def main_person(people: Sequence[FoundPerson]) -> list[FoundPerson]:
-    """The largest of those who are half as sure as the surest; nobody where there is nobody."""
-    surest = max((person.score for person in people), default=0.0)
-    return [person for person in people if person.score >= surest / 2][:1]
+def main_candidates(spec: FinderSpec, people: Sequence[FoundPerson]) -> Sequence[FoundPerson]:
+    """Those of whom one is the main person, the largest of those who are half as sure as the surest.
+
+    Whoever the finder alone makes somebody, whatever the pose says, is known before the poses are; where there is no
+    such person everyone stays, for the poses decide.
+    """
+    certain = [person for person in people if _logistic(_score_logit(spec, person.score)) >= LEAST_SCORE]
+    surest = max((person.score for person in certain), default=0.0)
+    return [person for person in certain if person.score >= surest / 2][:1] or people
 
 
 def person_score(spec: FinderSpec, skeleton: Skeleton, finder_score: float, confidence: NDArray[np.floating]) -> float:

@@ -123,7 +123,8 @@ class Trip:
         outputs = await self._compute(network.lane, "find", frozenset(FINDER_OUTPUTS), cut)
         everyone = finder.find_people(spec, outputs, *self._size)
         self._found = len(everyone)
-        people = finder.main_person(everyone) if self._options.find == "one" else everyone[: self._stations.max_people]
+        wanted = finder.main_candidates(spec, everyone) if self._options.find == "one" else everyone
+        people = wanted[: self._stations.max_people]
         self._boxes = [person.box for person in people]
         self._finder_scores = [person.score for person in people]
         self._cut_off = [index for index, box in enumerate(self._boxes) if self._may_go_on_below(box)]
@@ -253,5 +254,8 @@ class Trip:
             for person, score in zip(people, self._finder_scores, strict=True)
         ]
         chosen = finder.choose_people(people, scores)
+        found = self._found - len(people) + len(chosen)
+        if self._options.find == "one":
+            chosen = sorted(chosen, key=lambda index: -scores[index])[:1]
         scored = tuple(replace(people[index], score=scores[index]) for index in chosen)
-        return Poses(*self._size, skeleton, scored, self._found - len(people) + len(scored), self._timing, True)
+        return Poses(*self._size, skeleton, scored, found, self._timing, True)

@@ -239,6 +239,23 @@ def test_one_is_the_main_person_and_none_the_whole_photo(engine: StandIn, astron
     assert (person.whole_image, person.score, finder.batches) == (True, None, [1])
 
 
+def test_one_is_the_surest_whom_the_poses_leave_where_nobody_is_certain_before(
+    engine: StandIn, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vetoed, surest, other = (0.1, 0.1, 0.4, 0.8, 0.29), (0.6, 0.1, 0.3, 0.3, 0.28), (0.7, 0.6, 0.2, 0.2, 0.25)
+    monkeypatch.setattr(
+        "service.poses.finder.person_score",
+        lambda _, __, score, ___: {0.29: 0.1, 0.28: 0.6, 0.25: 0.4}[round(score, 2)],
+    )
+    stand_in = FinderStandIn(vetoed, surest, other)
+    stand_in.info.spec.calibration["pose"] = 4.0
+    claims: list[int] = []
+    found = find(engine, stand_in, astronaut, Options(find="one"), claims.append)
+    (person,) = found.people
+    assert (person.score, person.box.x) == (0.6, pytest.approx(0.6 * 512))
+    assert (found.found, claims) == (2, [2])
+
+
 def test_with_boxes_nobody_is_looked_for(engine: StandIn, astronaut: bytes) -> None:
     finder = FinderStandIn(SMALL)
     assert len(find(engine, finder, astronaut, boxed(*BOXES)).people) == 3

@@ -10,7 +10,7 @@ from service.poses.finder import (
     FoundPerson,
     choose_people,
     find_people,
-    main_person,
+    main_candidates,
     person_score,
 )
 from service.poses.people import Person
@@ -29,9 +29,18 @@ def test_people_come_by_size_and_each_once() -> None:
 
 def test_the_main_person_is_the_largest_of_those_who_are_sure() -> None:
     large, small = FoundPerson(Box(0, 0, 90, 90), 0.35), FoundPerson(Box(0, 0, 20, 20), 0.8)
-    assert main_person([large, small]) == [small]
-    assert main_person([FoundPerson(large.box, 0.5), small])[0].box == large.box
-    assert main_person([]) == []
+    assert main_candidates(SPEC, [large, small]) == [small]
+    larger = FoundPerson(large.box, 0.5)
+    assert main_candidates(SPEC, [larger, small]) == [larger]
+    assert main_candidates(SPEC, []) == []
+
+
+def test_of_those_whom_the_pose_may_veto_everyone_may_be_the_main_person() -> None:
+    spec = make_finder_spec(calibration={"finder": 1.0, "pose": 2.0, "bias": 0.0})
+    doubtful = [FoundPerson(Box(0, 0, 90, 90), 0.28), FoundPerson(Box(0, 0, 20, 20), 0.29)]
+    assert main_candidates(spec, doubtful) == doubtful
+    certain = FoundPerson(Box(0, 0, 10, 10), LEAST_SCORE + 0.01)
+    assert main_candidates(spec, [*doubtful, certain]) == [certain]
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
