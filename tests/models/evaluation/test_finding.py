@@ -211,6 +211,23 @@ def test_the_command_prints_the_table_or_json(
     assert document["nobody"] == {"photos": 2, "false_people": 0.0, "share": 0.0}
 
 
+def test_strictly_what_is_beside_the_boxes_of_an_incomplete_photo_is_false(
+    scenes_pack: Path, spec: FinderSpec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def surest_beside(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        boxes, scores = bright(images)
+        return boxes, np.where(scores == 0.1, 0.95, scores)
+
+    incomplete = [replace(photo, incomplete=True) for photo in read_scenes(scenes_pack, [DEVELOPMENT_SCENES])]
+    monkeypatch.setattr(finding, "open_file", lambda path: (surest_beside, spec))
+    monkeypatch.setattr(finding, "read_scenes", lambda *_: incomplete)
+    arguments = ["--data", str(scenes_pack), "--model", "finder.onnx"]
+    finding.main(arguments)
+    assert "| everything | all | 6 | 100.0 | 100.0 |" in capsys.readouterr().out
+    finding.main([*arguments, "--strict"])
+    assert "| everything | all | 6 | 50.0 | 0.0 |" in capsys.readouterr().out
+
+
 def test_a_missing_pack_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"scenes-dev\.tar cannot be read"):
         finding.main(["--data", str(tmp_path), "--model", "finder.onnx"])
