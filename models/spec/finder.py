@@ -4,6 +4,7 @@ A finder sees a whole photo, scaled to a fixed longer side without stretching, a
 continuous: x right, y down, (0, 0) the outer corner of the first one.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Final, Self
@@ -22,6 +23,12 @@ FINDER_CONTRACT: Final = "finder 1"
 
 FINDER_OUTPUTS: Final = ("boxes", "scores")
 
+CALIBRATION: Final = ("finder", "pose", "bias")
+"""Names of the weights that give a person's score."""
+
+NECK_AND_SHOULDERS: Final = ("upper_neck", "thorax", "right_shoulder", "left_shoulder")
+"""The joints whose confidence tells of a person."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinderSpec(Statement):
@@ -33,8 +40,8 @@ class FinderSpec(Statement):
         stride: The input's sides are multiples of it.
         padding: Colour (RGB, 8 bits) of the input where the photo is not.
         suppression: Intersection over union above which the less certain of two boxes is dropped.
-        calibration: Weights of the logistic regression that gives a person's score: `finder` (of its logit), `pose` (of
-            the mean confidence of neck, thorax and shoulders) and `bias`.
+        calibration: Weights of the logistic regression that gives a person's score: `finder` (of its logit, above 0),
+            `pose` (of the mean confidence of `NECK_AND_SHOULDERS`) and `bias`.
     """
 
     contract: str = FINDER_CONTRACT
@@ -59,6 +66,12 @@ class FinderSpec(Statement):
             raise ContractError(f"the finder's file pads with {self.padding}, a colour is three numbers of 0 to 255")
         if not 0 < self.suppression <= 1:
             raise ContractError(f"the finder's file suppresses above {self.suppression}, possible is above 0 and to 1")
+        weights = dict(self.calibration)
+        if set(weights) != set(CALIBRATION) or not all(map(math.isfinite, weights.values())) or weights["finder"] <= 0:
+            raise ContractError(
+                f"the finder's file weighs scores by {weights}, which are to be numbers {', '.join(CALIBRATION)}, the "
+                "first above 0"
+            )
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -124,7 +137,7 @@ class FinderSpec(Statement):
         stated["accuracy"] = StatedAccuracy.from_json(stated["accuracy"])
         try:
             return cls(**(stated | {"padding": tuple(stated["padding"])}))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ContractError(f"the finder's file states values of another type: {error}") from error
 
     @classmethod

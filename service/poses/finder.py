@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.spec.crop import Box
-from models.spec.finder import FinderSpec, suppress
+from models.spec.finder import NECK_AND_SHOULDERS, FinderSpec, suppress
 from models.spec.skeleton import SEEN, Skeleton
 from service.inference.engine import Outputs
 from service.poses.people import Person
@@ -19,7 +19,6 @@ LEAST_SCORE: Final = 0.3
 
 _LEAST_PROBABILITY: Final = 1e-6  # that has a logit of use
 
-_NECK_AND_SHOULDERS: Final = ("upper_neck", "thorax", "right_shoulder", "left_shoulder")
 _SAME_PLACE: Final = 0.1  # of the larger box's longer side: how near the joints of one person's two boxes are
 _FEWEST_SHARED: Final = 4  # joints seen in both
 
@@ -75,7 +74,7 @@ def person_score(spec: FinderSpec, skeleton: Skeleton, finder_score: float, conf
         finder_score: 0 to 1.
         confidence: [J].
     """
-    joints = list(skeleton.indices(*_NECK_AND_SHOULDERS)) or list(range(len(confidence)))
+    joints = list(skeleton.indices(*NECK_AND_SHOULDERS)) or list(range(len(confidence)))
     return _logistic(_score_logit(spec, finder_score) + spec.calibration["pose"] * float(confidence[joints].mean()))
 
 

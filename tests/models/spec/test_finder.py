@@ -57,6 +57,12 @@ def test_every_entry_is_required(name: str) -> None:
         ("suppression", 0, "suppresses above 0"),
         ("suppression", float("nan"), "suppresses above nan"),
         ("suppression", "much", "values of another type"),
+        ("calibration", {"finder": 1, "bias": 0}, "weighs scores by {'finder': 1, 'bias': 0}, which are to be numbers"),
+        ("calibration", {"finder": 0, "pose": 1, "bias": 0}, "the first above 0"),
+        ("calibration", {"finder": 1, "pose": float("nan"), "bias": 0}, "'pose': nan"),
+        ("calibration", {"finder": "1", "pose": 1, "bias": 0}, "values of another type"),
+        ("calibration", [1, 2, 3], "values of another type"),
+        ("calibration", "none", "values of another type"),
         ("accuracy", None, "accuracy is not an object"),
     ],
 )
