@@ -19,9 +19,9 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Example:
 
     Attributes:
         id: Unique name.
-        source: Data set it comes from: mpii, lsp, lspet, stanford40 or coco.
+        source: Data set it comes from: mpii, lsp, lspet, stanford40, coco, parse, litehrnet or buffy.
         picture: The encoded picture, square.
         size: Side of the picture, in pixels.
         box: Around the person, in picture pixels.
@@ -82,9 +82,16 @@ class Example:
         return Crop.around(self.box)
 
     def decode(self, size: int) -> NDArray[np.uint8]:
-        """The picture as RGB [size, size, 3], smoothed where that shrinks it."""
-        with Image.open(io.BytesIO(self.picture)) as image:
-            return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+        """The picture as RGB [size, size, 3], smoothed where that shrinks it.
+
+        Raises:
+            PackError: The picture cannot be decoded.
+        """
+        try:
+            with Image.open(io.BytesIO(self.picture)) as image:
+                return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+        except (OSError, ValueError) as error:
+            raise PackError(f"the picture of {self.id} cannot be decoded: {error}") from error
 
     def cut(self, size: int) -> NDArray[np.uint8]:
         """The crop around `box` as RGB [size, size, 3], wherever the box lies."""
@@ -92,32 +99,56 @@ class Example:
             return cut(image.convert("RGB"), self.crop, size)
 
 
-@dataclass(frozen=True, slots=True)
-class People:
-    """Decoded people as tensors whose first axis is the person.
+class Labels(NamedTuple):
+    """Labels of people as tensors whose first axis is the person.
 
     Attributes:
-        pictures: uint8 [people, S, S, 3], the nominal crop in the middle S / 1.5.
         joints: float32 [people, 16, 2], normalised to the nominal crop.
         weights: float32 [people, 16], how far each label is trusted; 0 where there is none, `ABSENT` where that is
             because the picture does not show the joint.
         head_sizes: float32 [people], PCKh's unit in the units of `joints`; nan where it is not known.
-        sources: Data set of each person.
+    """
+
+    joints: Tensor
+    weights: Tensor
+    head_sizes: Tensor
+
+    @classmethod
+    def of(cls, people: Sequence[Example], weights: NDArray[np.float32] | None = None) -> Self:
+        """The labels of people whose pictures stay encoded.
+
+        Args:
+            people: Whose.
+            weights: [people, 16], how far each label is trusted; None trusts every label alike.
+        """
+        joints = np.stack([person.crop.from_photo(person.joints) for person in people])
+        labelled = np.stack([person.labelled for person in people])
+        trusted = labelled.astype(np.float32) if weights is None else weights
+        # MPII's experts mark hidden joints too: they left out what the picture does not show.
+        complete = np.array([person.source == "mpii" for person in people])
+        trusted = np.where(complete[:, None] & ~labelled, ABSENT, trusted)
+        return cls(
+            torch.from_numpy(joints.astype(np.float32)),
+            torch.from_numpy(trusted.astype(np.float32)),
+            torch.tensor([math.nan if p.head_size is None else 2 * p.head_size / p.crop.side for p in people]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Decoded people; `joints`, `weights` and `head_sizes` are those of `Labels`.
+
+    Attributes:
+        pictures: uint8 [people, S, S, 3], the nominal crop in the middle S / 1.5.
+        joints: float32 [people, 16, 2].
+        weights: float32 [people, 16].
+        head_sizes: float32 [people].
     """
 
     pictures: Tensor
     joints: Tensor
     weights: Tensor
     head_sizes: Tensor
-    sources: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    def to(self, device: str) -> Self:
-        """The same people on a device."""
-        tensors = {name: getattr(self, name).to(device) for name in ("pictures", "joints", "weights", "head_sizes")}
-        return replace(self, **tensors)
 
 
 def training_packs(folder: Path, prefix: str = "train-") -> list[str]:
@@ -180,12 +211,11 @@ def _read_lines(path: Path) -> list[str]:
         raise PackError(f"{path} cannot be read: {error}") from error
 
 
-def load_people(people: Sequence[Example], weights: NDArray[np.float32] | None, crop_size: int) -> People:
-    """Decode people once into memory, at the scale that crops of `crop_size` pixels need.
+def load_people(people: Sequence[Example], crop_size: int) -> People:
+    """Decode people once into memory, at the scale that crops of `crop_size` pixels need; every label is trusted alike.
 
     Args:
         people: Whom to load.
-        weights: [people, 16], how far each label is trusted; None trusts every label alike.
         crop_size: Side of the crops that will be cut, divisible by 4; pictures get 1.5 times that.
 
     Raises:
@@ -198,26 +228,11 @@ def load_people(people: Sequence[Example], weights: NDArray[np.float32] | None, 
     pictures = torch.empty((len(people), size, size, 3), dtype=torch.uint8)
 
     def decode(index: int) -> None:
-        try:
-            pictures[index] = torch.from_numpy(people[index].decode(size).copy())
-        except (OSError, ValueError) as error:
-            raise PackError(f"the picture of {people[index].id} cannot be decoded: {error}") from error
+        pictures[index] = torch.from_numpy(people[index].decode(size).copy())
 
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         list(pool.map(decode, range(len(people))))
-    joints = np.stack([person.crop.from_photo(person.joints) for person in people])
-    labelled = np.stack([person.labelled for person in people])
-    trusted = labelled.astype(np.float32) if weights is None else weights
-    # MPII's experts mark hidden joints too: they left out what the picture does not show.
-    complete = np.array([person.source == "mpii" for person in people])
-    trusted = np.where(complete[:, None] & ~labelled, ABSENT, trusted)
-    return People(
-        pictures,
-        torch.from_numpy(joints.astype(np.float32)),
-        torch.from_numpy(trusted.astype(np.float32)),
-        torch.tensor([math.nan if p.head_size is None else 2 * p.head_size / p.crop.side for p in people]),
-        [person.source for person in people],
-    )
+    return People(pictures, *Labels.of(people))
 
 
 def nominal_crops(people: People, lead_px: int = 0) -> Tensor:
@@ -254,6 +269,8 @@ def _example(line: dict[str, Any], picture: bytes) -> Example:
     box, size = np.asarray(line["box"], np.float64), int(line["size"])
     if box.shape != (4,) or not np.isfinite(box).all() or box[2:].min() <= 0 or size < 1:
         raise ValueError(f"size {size} and box {line['box']} are of no person")
+    if (pixels := _picture_size(picture)) != (size, size):
+        raise ValueError(f"the picture has {pixels[0]} x {pixels[1]} pixels, not {size} x {size}")
     if head_size is not None and not 0 < float(head_size) < math.inf:
         raise ValueError(f"a head size is null or above 0, not {head_size}")
     return Example(
@@ -266,6 +283,15 @@ def _example(line: dict[str, Any], picture: bytes) -> Example:
         labelled=joints[:, 2] > 0,
         head_size=None if head_size is None else float(head_size),
     )
+
+
+def _picture_size(picture: bytes) -> tuple[int, int]:
+    """Width and height in an encoded picture's header."""
+    try:
+        with Image.open(io.BytesIO(picture)) as image:
+            return image.size
+    except OSError as error:  # its text names an object in memory
+        raise ValueError("the picture is in no known format") from error
 
 
 def _shape(values: NDArray[np.float64]) -> str:

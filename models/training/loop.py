@@ -111,9 +111,8 @@ def train(config: TrainingConfig) -> None:
 def train_phase(run: Run, phase: Phase, end: int, data: TrainingData) -> None:
     """Train at one size until the run has seen `end` crops."""
     config = run.config
-    people = load_people(data.people, data.weights, phase.size)
-    batches = Batches.of(people, config.batch, phase.size, phase.stride, config.seed, config.device)
-    development = load_people(data.development, None, phase.size)
+    batches = Batches.of(data.people, data.weights, config, phase)
+    development = load_people(data.development, phase.size)
     run.network.backbone.set_output_stride(phase.stride)
     title = f"{phase.size}/{phase.stride}"
     with tqdm(total=config.crops, initial=run.seen, unit="crop", desc=title, mininterval=5) as progress:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.data.pack import ABSENT, PackError, load_people, nominal_crops, read_people, training_packs
+from models.data.pack import ABSENT, Labels, PackError, load_people, nominal_crops, read_people, training_packs
 from models.spec.crop import OUTSIDE_COLOUR, Box
 
 
@@ -35,6 +35,7 @@ def test_folder_without_packs_is_refused(tmp_path: Path) -> None:
         ({"box": [1, 2, 3]}, r"box \[1, 2, 3\] are of no person"),
         ({"box": [1, 2, 3, -4]}, "are of no person"),
         ({"size": 0}, "size 0 and box"),
+        ({"size": 95}, "the picture has 96 x 96 pixels, not 95 x 95"),
         ({"head_size": -1}, "a head size is null or above 0, not -1"),
         ({"file": "other.webp"}, r"the picture other\.webp is not in the tar"),
     ],
@@ -56,7 +57,7 @@ def test_lines_of_no_person_are_refused_with_their_number(
 def test_pictures_and_joints_keep_their_places_at_every_size(pack: Path) -> None:
     persons = list(read_people(pack, ["dev"]))
     for crop_size in (64, 128):
-        people = load_people(persons, None, crop_size)
+        people = load_people(persons, crop_size)
         assert people.pictures.shape == (5, crop_size * 3 // 2, crop_size * 3 // 2, 3)
         points = persons[0].crop.to_photo(people.joints[0].numpy())
         assert np.allclose(points, persons[0].joints, atol=1e-3)
@@ -68,32 +69,48 @@ def test_pictures_and_joints_keep_their_places_at_every_size(pack: Path) -> None
 
 def test_unknown_head_sizes_are_nan_and_known_ones_normalised(pack: Path) -> None:
     persons = list(read_people(pack, ["dev"]))
-    heads = load_people(persons, None, 64).head_sizes
+    heads = load_people(persons, 64).head_sizes
     assert heads[1].isnan()
     assert heads[0].item() == pytest.approx(2 * 6 / persons[0].crop.side)
 
 
 def test_what_mpii_does_not_label_is_absent(pack: Path) -> None:
     persons = [replace(person, labelled=np.arange(16) != 3) for person in read_people(pack, training_packs(pack))]
-    for person, weights in zip(persons, load_people(persons, None, 64).weights, strict=True):
+    for person, weights in zip(persons, load_people(persons, 64).weights, strict=True):
         assert weights.tolist() == [1.0] * 3 + [ABSENT if person.source == "mpii" else 0.0] + [1.0] * 12
 
 
 def test_leading_crops_are_cut_further_right_and_down(pack: Path) -> None:
-    people = load_people(list(read_people(pack, ["dev"])), None, 64)
+    people = load_people(list(read_people(pack, ["dev"])), 64)
     assert torch.equal(nominal_crops(people, 4)[:, :-4, :-4], nominal_crops(people)[:, 4:, 4:])
+
+
+def test_trust_is_the_weight_of_what_is_labelled(pack: Path) -> None:
+    persons = [replace(person, labelled=np.arange(16) != 3) for person in read_people(pack, ["train-mpii"])]
+    weights = np.linspace(0.2, 1, 16, dtype=np.float32)[None].repeat(12, 0)
+    labels = Labels.of(persons, weights)
+    assert (labels.weights[:, 3] == ABSENT).all()
+    assert torch.equal(labels.weights[:, 4:], torch.from_numpy(weights[:, 4:]))
+    assert torch.equal(labels.joints, load_people(persons, 64).joints)
+
+
+def test_a_picture_that_cannot_be_decoded_is_named(pack: Path) -> None:
+    person = next(read_people(pack, ["dev"]))
+    for picture in (b"nothing", person.picture[:200]):
+        with pytest.raises(PackError, match="the picture of mpii_0 cannot be decoded"):
+            replace(person, picture=picture).decode(64)
 
 
 def test_nobody_and_odd_sizes_are_refused(pack: Path) -> None:
     with pytest.raises(ValueError, match="0 people"):
-        load_people([], None, 64)
+        load_people([], 64)
     with pytest.raises(ValueError, match="30 px"):
-        load_people(list(read_people(pack, ["dev"])), None, 30)
+        load_people(list(read_people(pack, ["dev"])), 30)
 
 
 def test_a_cut_at_the_nominal_box_is_the_nominal_crop(pack: Path) -> None:
     persons = list(read_people(pack, ["dev"]))
-    nominal = nominal_crops(load_people(persons, None, 64))
+    nominal = nominal_crops(load_people(persons, 64))
     assert np.array_equal(persons[0].cut(64), nominal[0].numpy())
 
 

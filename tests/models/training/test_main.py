@@ -78,7 +78,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a cut jsonl": (lambda data: cut(data / "dev.jsonl.gz", 0.5), "dev.jsonl.gz cannot be read: Compressed file ended"),
     "no gzip": (lambda data: (data / "dev.jsonl.gz").write_bytes(b"{}"), "dev.jsonl.gz cannot be read: Not a gzipped"),
     "a picture less": (drop_last_picture, "dev.jsonl.gz, line 5: the picture mpii_4.webp is not in the tar"),
-    "no pictures": (spoil_pictures, "the picture of mpii_"),
+    "no pictures": (spoil_pictures, "train-mpii.jsonl.gz, line 1: the picture is in no known format"),
     "15 joints": (
         lambda data: rewrite(data / "train-mpii.jsonl.gz", lambda line: line["joints"].pop()),  # type: ignore[attr-defined]
         "train-mpii.jsonl.gz, line 1: joints are 16 times three numbers [x, y, v], not 15 x 3",
