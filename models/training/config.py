@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar, Final, Self
 
 import torch
 
-from models.data import pseudo_labels
+from models.data.pseudo_labels import pseudo_label_files
 from models.networks.dsnt import HEATMAP_ACTIVATIONS, REGULARISERS
 from models.networks.resnet import ARCHITECTURES, OUTPUT_STRIDES
 from models.training.optimisation import OPTIMISERS, SCHEDULES
-from models.training.options import Option, RunOptions, flag
+from models.training.options import Option, RunOptions, flag, numbered
 
 _PHASE_FORM: Final = "SIZE/STRIDE:CROPS"
 
@@ -68,6 +68,10 @@ class TrainingConfig(RunOptions):
         Path | None,
         Option("weights to start from: .safetensors (ImageNet or pose), a shipped .onnx, a .pt", decides=False),
     ] = None
+    pseudo_labels: Annotated[
+        tuple[Path, ...],
+        Option("files of pseudo-labels beside the pack's own", decides=False, parse=Path, form="FILE"),
+    ] = ()
     phases: Annotated[tuple[Phase, ...], Option("parts of the run", parse=Phase.parse, form=_PHASE_FORM)] = (
         Phase(128, 16, 80_000),
         Phase(192, 16, 60_000),
@@ -119,6 +123,11 @@ class TrainingConfig(RunOptions):
 
     @property
     def files(self) -> Mapping[str, Path]:
-        """The pseudo-labels beside the packs, and the starting weights."""
+        """The pseudo-labels, and the starting weights."""
         start = {} if self.start is None else {"start": self.start}
-        return {"pseudo_labels": self.data / pseudo_labels.FILE_NAME, **start}
+        return {**numbered("pseudo_labels", self.pseudo_label_files), **start}
+
+    @property
+    def pseudo_label_files(self) -> list[Path]:
+        """The pseudo-labels beside the packs, and those that are named."""
+        return [*pseudo_label_files(self.data), *self.pseudo_labels]

@@ -67,7 +67,7 @@ class TrainingData:
         examples = [person for people in packs.values() for person in people]
         if len(examples) < config.batch:
             raise PackError(f"{config.data} has {len(examples)} people for training, fewer than --batch {config.batch}")
-        people, weights = corrected_labels(examples, read_pseudo_labels(config.data))
+        people, weights = corrected_labels(examples, read_pseudo_labels(config.pseudo_label_files))
         return cls(people, weights, development, counts)
 
 

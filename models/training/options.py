@@ -1,7 +1,7 @@
 """What the commands of this package share: a run's options as typed fields, and the command line made of them."""
 
 import argparse
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self, get_args, get_origin, get_type_hints
@@ -58,8 +58,8 @@ class RunOptions:
     @classmethod
     def parse(cls, arguments: list[str] | None = None) -> Self:
         """Read the command line; what no run can be ends the process with status 2 and a sentence."""
-        options: dict[str, Any] = vars(cls.parser().parse_args(arguments))
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+        given: dict[str, Any] = vars(cls.parser().parse_args(arguments))
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
         try:
             return cls(**values)
         except ValueError as error:
@@ -108,12 +108,17 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def numbered(name: str, paths: Sequence[Path]) -> dict[str, Path]:
+    """Files of one kind by names of their own: `name_1`, `name_2`, ..."""
+    return {f"{name}_{number}": path for number, path in enumerate(paths, 1)}
+
+
 def _argument(kind: Any, option: Option, default: Any) -> dict[str, Any]:
     """What argparse is to know of a field of a type, with a default."""
     if default is MISSING:
         return {"help": option.help, "type": kind, "required": True}
     argument: dict[str, Any] = {"help": option.help, "default": default}
-    if default is not None:
+    if default not in (None, ()):
         argument["help"] += f" (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
     if get_origin(kind) is tuple:
         return {**argument, "type": _several(option), "nargs": "+", "metavar": option.form}

@@ -11,12 +11,14 @@ REQUIRED = ["--data", "x", "--out", "y"]
 
 
 def test_the_command_line_reads_every_field_with_its_type() -> None:
-    text = ["--start", "z.onnx", "--phases", "64/16:80", "224/8:40", "--depth", "18", "--sigma", "4", "--seed", "3"]
-    config = TrainingConfig.parse([*REQUIRED, *text, "--regulariser", "kl", "--keep", "2"])
+    files = ["--start", "z.onnx", "--pseudo-labels", "own.jsonl.gz"]
+    numbers = ["--phases", "64/16:80", "224/8:40", "--depth", "18", "--sigma", "4", "--seed", "3", "--keep", "2"]
+    config = TrainingConfig.parse([*REQUIRED, *files, *numbers, "--regulariser", "kl"])
     expected = TrainingConfig(
         data=Path("x"),
         out=Path("y"),
         start=Path("z.onnx"),
+        pseudo_labels=(Path("own.jsonl.gz"),),
         phases=(Phase(64, 16, 80), Phase(224, 8, 40)),
         depth=18,
         regulariser="kl",
@@ -49,8 +51,14 @@ def test_options_become_json_and_paths_and_places_decide_nothing() -> None:
     assert options["data"] == "x"
     assert set(options) == {each.name for each in fields(TrainingConfig)}
     elsewhere = replace(config, data=Path("a"), out=Path("b"), start=Path("c"), device="cpu", threads=3, keep=1)
+    elsewhere = replace(elsewhere, pseudo_labels=(Path("d"),))
     assert elsewhere.deciding() == config.deciding()
-    for name, value in {"rate": 1.0, "seed": 1, "batch": 8, "phases": (Phase(64, 8, 80),)}.items():
+    for name, value in {
+        "rate": 1.0,
+        "seed": 1,
+        "batch": 8,
+        "phases": (Phase(64, 8, 80),),
+    }.items():
         assert replace(config, **{name: value}).deciding() != config.deciding()
 
 

@@ -114,6 +114,11 @@ def test_broken_packs_are_refused(name: str, data: Path, capsys: pytest.CaptureF
     assert sentence in refusal(capsys, *arguments(data))
 
 
+def test_pseudo_labels_that_are_missing_are_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = refusal(capsys, *arguments(data, "--pseudo-labels", str(data / "own.jsonl.gz")))
+    assert "own.jsonl.gz cannot be read: FileNotFoundError" in sentence
+
+
 def test_fewer_people_than_a_batch_are_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "has 18 people for training, fewer than --batch 19" in refusal(capsys, *arguments(data, "--batch", "19"))
 

@@ -32,7 +32,8 @@ def test_a_runs_folder_says_what_it_is(configure: Configure) -> None:
         "tar": digest(config.data / "train-mpii.tar"),
         "jsonl": digest(config.data / "train-mpii.jsonl.gz"),
     }
-    assert set(record["data"]) == {*COUNTS, "pseudo_labels"}
+    assert record["data"]["pseudo_labels_1"] == {"sha256": digest(config.data / "opinions.jsonl.gz")}
+    assert set(record["data"]) == {*COUNTS, "pseudo_labels_1"}
     assert record["commit"]
 
 
@@ -82,6 +83,14 @@ def test_other_starting_weights_are_refused(configure: Configure, tmp_path: Path
     start.write_bytes(b"other")
     with pytest.raises(RunError, match=r"start was sha256 ........ and is sha256"):
         begin_or_continue(configure(start=start), COUNTS)
+
+
+def test_other_pseudo_labels_are_refused(configure: Configure, tmp_path: Path) -> None:
+    begin_or_continue(configure(), COUNTS)
+    own = tmp_path / "own.jsonl.gz"
+    own.touch()
+    with pytest.raises(RunError, match=r"is another: pseudo_labels_2 was none and is sha256"):
+        begin_or_continue(configure(pseudo_labels=(own,)), COUNTS)
 
 
 def test_a_checkpoint_that_nothing_is_known_of_is_refused(configure: Configure) -> None:
