@@ -65,9 +65,14 @@ class TrainingConfig(RunOptions):
     data: Annotated[Path, Option("folder of the people pack", decides=False)]
     out: Annotated[Path, Option("folder of the run, outside the tree, with its checkpoint and log", decides=False)]
     start: Annotated[
-        Path | None,
-        Option("weights to start from: .safetensors (ImageNet or pose), a shipped .onnx, a .pt", decides=False),
-    ] = None
+        tuple[Path, ...],
+        Option(
+            "weights to start from, the mean of several: .safetensors (ImageNet or pose), a shipped .onnx, a .pt",
+            decides=False,
+            parse=Path,
+            form="FILE",
+        ),
+    ] = ()
     pseudo_labels: Annotated[
         tuple[Path, ...],
         Option("files of pseudo-labels beside the pack's own", decides=False, parse=Path, form="FILE"),
@@ -91,6 +96,7 @@ class TrainingConfig(RunOptions):
     weight_decay: Annotated[float, Option("decay of the convolutions' weights")] = 0.01
     batch: Annotated[int, Option("crops of a step")] = 32
     frozen_stages: Annotated[int, Option("ResNet stages that stay as they are; 0 trains all", range(5))] = 1
+    frozen_statistics: Annotated[bool, Option("batch norm's statistics stay as they are: of small batches")] = False
     seed: Annotated[int, Option("of everything that is random")] = 0
     threads: Annotated[int, Option("processor threads; 0 leaves the choice to torch", decides=False)] = 0
     device: Annotated[str, Option("where to train", decides=False)] = "cuda" if torch.cuda.is_available() else "cpu"
@@ -124,8 +130,7 @@ class TrainingConfig(RunOptions):
     @property
     def files(self) -> Mapping[str, Path]:
         """The pseudo-labels, and the starting weights."""
-        start = {} if self.start is None else {"start": self.start}
-        return {**numbered("pseudo_labels", self.pseudo_label_files), **start}
+        return {**numbered("pseudo_labels", self.pseudo_label_files), **numbered("start", self.start)}
 
     @property
     def pseudo_label_files(self) -> list[Path]:

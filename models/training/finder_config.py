@@ -1,6 +1,7 @@
 """What a training run of the finder is: one typed option a field."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Final
@@ -74,3 +75,8 @@ class FinderConfig(RunOptions):
         self.check_choices()
         if self.views < self.batch:
             raise ValueError(f"the run has {self.views} views, fewer than one batch of {self.batch}")
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The starting weights."""
+        return {"start": self.start}

@@ -118,7 +118,7 @@ def train_phase(run: Run, phase: Phase, end: int, data: TrainingData) -> None:
     with tqdm(total=config.crops, initial=run.seen, unit="crop", desc=title, mininterval=5) as progress:
         while run.seen < end:
             run.network.train()
-            freeze(run.network, config.frozen_stages)
+            freeze(run.network, config.frozen_stages, config.frozen_statistics)
             before = run.seen
             run.step(*batches.draw(before))
             progress.update(run.seen - before)

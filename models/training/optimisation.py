@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from models.networks.pose import PoseNetwork
@@ -36,8 +36,14 @@ SCHEDULES: Final[dict[str, Callable[[int, int], float]]] = {"cosine": cosine}
 """The learning rate at a step of so many steps, as a fraction of the largest."""
 
 
-def freeze(network: PoseNetwork, stages: int) -> None:
-    """Stop the stem and the first `stages` ResNet stages from learning, their batch norm's statistics included."""
+def freeze(network: PoseNetwork, stages: int, statistics: bool = False) -> None:
+    """Stop the stem and the first `stages` ResNet stages from learning, their batch norm's statistics included.
+
+    With `statistics`, those of all stages stay as they are: a small batch's are poor.
+    """
+    for module in network.modules():
+        if statistics and isinstance(module, nn.BatchNorm2d):
+            module.eval()
     if stages == 0:
         return
     backbone = network.backbone

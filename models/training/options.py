@@ -44,7 +44,6 @@ class RunOptions:
 
     data: Path
     out: Path
-    start: Path | None
 
     @classmethod
     def parser(cls) -> argparse.ArgumentParser:
@@ -80,7 +79,7 @@ class RunOptions:
     @property
     def files(self) -> Mapping[str, Path]:
         """The files beside the packs that the run learns from, by name; those that are missing are not there."""
-        return {} if self.start is None else {"start": self.start}
+        return {}
 
     def check_choices(self) -> None:
         """Check the values of those fields that have few.
@@ -120,6 +119,8 @@ def _argument(kind: Any, option: Option, default: Any) -> dict[str, Any]:
     argument: dict[str, Any] = {"help": option.help, "default": default}
     if default not in (None, ()):
         argument["help"] += f" (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
+    if kind is bool:
+        return {"help": option.help, "action": "store_true"}
     if get_origin(kind) is tuple:
         return {**argument, "type": _several(option), "nargs": "+", "metavar": option.form}
     if option.choices:

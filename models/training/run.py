@@ -47,7 +47,7 @@ class Run:
         network = PoseNetwork(config.depth, config.phases[0].stride, config.activation)
         checkpoint = config.out / CHECKPOINT
         if config.start and not checkpoint.exists():
-            load_weights(network, config.start)
+            load_weights(network, *config.start)
         network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = parameter_groups(network, config.frozen_stages, config.head_rate, config.weight_decay)
         average = AveragedModel(network, multi_avg_fn=moving_average, use_buffers=True)

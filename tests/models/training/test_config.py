@@ -11,14 +11,15 @@ REQUIRED = ["--data", "x", "--out", "y"]
 
 
 def test_the_command_line_reads_every_field_with_its_type() -> None:
-    files = ["--start", "z.onnx", "--pseudo-labels", "own.jsonl.gz"]
+    files = ["--start", "z.onnx", "z.pt", "--pseudo-labels", "own.jsonl.gz"]
     numbers = ["--phases", "64/16:80", "224/8:40", "--depth", "18", "--sigma", "4", "--seed", "3", "--keep", "2"]
-    config = TrainingConfig.parse([*REQUIRED, *files, *numbers, "--regulariser", "kl"])
+    config = TrainingConfig.parse([*REQUIRED, *files, *numbers, "--regulariser", "kl", "--frozen-statistics"])
     expected = TrainingConfig(
         data=Path("x"),
         out=Path("y"),
-        start=Path("z.onnx"),
+        start=(Path("z.onnx"), Path("z.pt")),
         pseudo_labels=(Path("own.jsonl.gz"),),
+        frozen_statistics=True,
         phases=(Phase(64, 16, 80), Phase(224, 8, 40)),
         depth=18,
         regulariser="kl",
@@ -50,10 +51,11 @@ def test_options_become_json_and_paths_and_places_decide_nothing() -> None:
     assert options["phases"] == ["64/16:80"]
     assert options["data"] == "x"
     assert set(options) == {each.name for each in fields(TrainingConfig)}
-    elsewhere = replace(config, data=Path("a"), out=Path("b"), start=Path("c"), device="cpu", threads=3, keep=1)
+    elsewhere = replace(config, data=Path("a"), out=Path("b"), start=(Path("c"),), device="cpu", threads=3, keep=1)
     elsewhere = replace(elsewhere, pseudo_labels=(Path("d"),))
     assert elsewhere.deciding() == config.deciding()
     for name, value in {
+        "frozen_statistics": True,
         "rate": 1.0,
         "seed": 1,
         "batch": 8,

@@ -57,6 +57,17 @@ def test_batch_norm_of_frozen_stages_keeps_its_statistics() -> None:
     assert all(m.training for m in network.backbone.get_submodule("layer2").modules())
 
 
+def test_frozen_statistics_are_of_all_stages_and_weights_learn() -> None:
+    network = PoseNetwork(18, 16).train()
+    freeze(network, 1, statistics=True)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms and not any(norm.training for norm in norms)
+    assert all(p.requires_grad for p in network.backbone.get_submodule("layer4").parameters())
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    network(torch.randn(2, 3, 64, 64))
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+
+
 def test_the_cosine_warms_up_and_falls_to_a_hundredth() -> None:
     rates = [cosine(step, 1000) for step in range(1001)]
     assert rates[0] < 0.02

@@ -77,12 +77,13 @@ def test_other_data_are_refused_by_name(configure: Configure, tmp_path: Path) ->
 
 
 def test_other_starting_weights_are_refused(configure: Configure, tmp_path: Path) -> None:
-    start = tmp_path / "start.pt"
-    start.write_bytes(b"one")
-    begin_or_continue(configure(start=start), COUNTS)
-    start.write_bytes(b"other")
-    with pytest.raises(RunError, match=r"start was sha256 ........ and is sha256"):
-        begin_or_continue(configure(start=start), COUNTS)
+    starts = (tmp_path / "first.pt", tmp_path / "second.pt")
+    for start in starts:
+        start.write_bytes(b"one")
+    begin_or_continue(configure(start=starts), COUNTS)
+    starts[1].write_bytes(b"other")
+    with pytest.raises(RunError, match=r"is another: start_2 was sha256 ........ and is sha256"):
+        begin_or_continue(configure(start=starts), COUNTS)
 
 
 def test_other_pseudo_labels_are_refused(configure: Configure, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import pytest
 import torch
 
 from models.data.pack import ABSENT
+from models.networks.checkpoint import save_checkpoint
 from models.networks.dsnt import absence_loss, joint_losses
+from models.networks.pose import PoseNetwork
 from models.training.config import TrainingConfig
 from models.training.device import autocast
 from models.training.optimisation import AVERAGE_EVERY, CLIP_NORM
@@ -68,6 +71,19 @@ def test_counts_of_batches_are_copied_and_statistics_averaged(configure: Configu
         run.average.update_parameters(run.network)
     assert averaged.num_batches_tracked == 101
     assert averaged.running_mean.tolist() == pytest.approx([(10 + 5 * 101) / 6] * 64)
+
+
+def test_a_run_starts_from_the_mean_of_several_files(configure: Configure, tmp_path: Path) -> None:
+    files = (tmp_path / "one.pt", tmp_path / "other.pt")
+    states = []
+    for seed, file in enumerate(files):
+        torch.manual_seed(seed)
+        states.append(PoseNetwork(18, 16).state_dict())
+        save_checkpoint(file, {"average": states[-1]})
+    name = "backbone.layer1.0.conv1.weight"
+    mean = (states[0][name] + states[1][name]) / 2
+    torch.testing.assert_close(Run.begin(configure(start=files)).network.state_dict()[name], mean)
+    assert torch.equal(Run.begin(configure(start=files[:1])).network.state_dict()[name], states[0][name])
 
 
 def test_absent_joints_are_to_have_flat_maps_and_unlabelled_ones_count_nothing(configure: Configure) -> None:
