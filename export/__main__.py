@@ -1,13 +1,14 @@
 """Export trained weights: `python -m export WEIGHTS --data FOLDER --images-seen N --out FILE.onnx`.
 
-Fits the confidence on the development people, writes the float file and its variants, and measures each of them there.
-Nothing is replaced unless the float file says what torch says and every file holds its accuracy.
+Writes the float file and its variants, fits the confidence of each on what it says of the development people, whole and
+half bodies, and measures it there. Nothing is replaced unless the float file says what torch says and every file holds
+its accuracy.
 """
 
 import argparse
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +21,8 @@ from export.gate import Limits, Review, check_parity, exit_status, read_views
 from export.graph import READING, ExportGraph, export_model, store_as_float16
 from export.int8 import add_int8_options, to_int8
 from export.onnx_files import read_contract, replacing
-from models.data.pack import Example
-from models.evaluation.calibration import Calibration, fit
-from models.evaluation.measures import right_by_half_a_head
-from models.evaluation.predictors import Predictions, run_network
+from models.evaluation.calibration import UNFITTED
+from models.evaluation.predictors import run_network
 from models.evaluation.reliability import everybody
 from models.networks.checkpoint import load_weights, source_commit
 from models.networks.pose import PoseNetwork
@@ -98,40 +97,33 @@ def export(options: argparse.Namespace) -> None:
     network, views = PoseNetwork(options.depth), read_views(options.data)
     load_weights(network, *options.weights)
     people, limits = everybody(views), Limits.of(options)
-    predictions = run_network(network, people)
-    calibration, contract = _describe(options, people, predictions)
-    graph = ExportGraph(network, calibration)
+    joints = run_network(network, people).joints
+    graph, contract = ExportGraph(network, UNFITTED), _describe(options)
     model = export_model(graph, contract)
     check_parity(model, graph, np.stack([person.cut(INPUT_SIZE) for person in people[:PARITY_CROPS]]), limits)
-    review = Review(views, predictions, limits)
+    review = Review(views, limits)
     targets = [options.out, *(variant(options.out, precision) for precision in options.variants)]
     with replacing(*targets) as (path, *others):
-        reference = review.admit(store_as_float16(model), path, predictions)
+        reference = review.admit(store_as_float16(model), path, joints)
         for precision, other in zip(options.variants, others, strict=True):
             review.admit(to_int8(path, options) if precision == "int8" else to_half(path), other, reference)
     _warn_of_strangers(options.out, contract)
 
 
-def _describe(
-    options: argparse.Namespace, people: Sequence[Example], predictions: Predictions
-) -> tuple[Calibration, Contract]:
-    """The confidence, fitted on everybody whose head size is known, and what a file says of itself but its accuracy."""
-    assert predictions.features is not None  # a network gives them
-    right, known = right_by_half_a_head(people, predictions.joints)
-    calibration = fit(predictions.features, right, known)
-    contract = Contract(
+def _describe(options: argparse.Namespace) -> Contract:
+    """What a file says of itself but its accuracy and its confidence."""
+    return Contract(
         name=options.name,
         version=options.version,
         skeleton=MPII,
         crop=CropRule(),
-        calibration=calibration.to_metadata("development people of the pack, with half bodies", int(known.sum())),
+        calibration={},
         accuracy=StatedAccuracy(metric="PCKh@0.5", dataset=options.development_data),
         training={"data": options.training_data, "images_seen": options.images_seen, "commit": source_commit()},
         precision="float16 weights",
         licence=options.licence,
         reading=READING,
     )
-    return calibration, contract
 
 
 def _warn_of_strangers(path: Path, contract: Contract) -> None:

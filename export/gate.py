@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -10,16 +10,27 @@ from typing import Self
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from export.graph import ExportGraph
 from export.onnx_files import read_contract
 from export.parity import compare
-from models.data.pack import DEVELOPMENT, Example, PackError, read_people
+from models.data.pack import DEVELOPMENT, PackError
+from models.evaluation.calibration import COEFFICIENTS, Calibration
 from models.evaluation.measures import moved_px, mpii_accuracy
 from models.evaluation.pck import Accuracy, table
-from models.evaluation.predictors import Predictions, run_onnx
-from models.evaluation.reliability import Reliability, Views, development_views, everybody, reliabilities, slices
+from models.evaluation.predictors import run_onnx
+from models.evaluation.reliability import (
+    ROUGH,
+    Reliability,
+    Views,
+    everybody,
+    fit_on,
+    held_out_confidence,
+    reliabilities,
+    slices,
+)
+from models.evaluation.reliability import read_views as read_all_views
 from models.evaluation.reliability import table as reliability_table
 from models.networks.checkpoint import WeightsError
 from models.spec.metadata import ContractError
@@ -87,45 +98,45 @@ class Review:
 
     Attributes:
         views: Whole people and half bodies; of MPII's, some have a head size.
-        fitted: What the network said of them on whose answers the confidence is fitted.
         limits: Of the differences.
     """
 
     views: Views
-    fitted: Predictions
     limits: Limits
 
-    def admit(self, model: onnx.ModelProto, path: Path, reference: Predictions) -> Predictions:
-        """Write a file with its own accuracy and reliability in its metadata.
+    def admit(self, model: onnx.ModelProto, path: Path, reference: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Write a file with a confidence fitted on its own answers, and its accuracy and reliability in its metadata.
 
         Args:
             model: With a contract.
             path: Where to write it; what a refused model leaves there is not for use.
-            reference: What the model that it was made of says of the views.
+            reference: Where the model that it was made of sees the joints of the views, [people, 16, 2] in picture
+                pixels.
 
         Returns:
-            What it says of the views.
+            Where it sees them itself.
 
         Raises:
             GateError: It loses more, or moves joints further, than the limits.
         """
         onnx.save(model, str(path))
         predictions = run_onnx(path, everybody(self.views))
-        accuracy = self._check(read_contract(model).precision, reference, predictions)
-        reliability = reliabilities(self.views, self.fitted, predictions)
+        accuracy = self._check(read_contract(model).precision, reference, predictions.joints)
+        reliability = reliabilities(self.views, predictions, held_out_confidence(self.views, predictions))
         print(reliability_table(reliability))
-        describe(model, accuracy, reliability)
+        set_calibration(model, fit_on(self.views, predictions), reliability)
+        set_accuracy(model, accuracy)
         onnx.save(model, str(path))
-        return predictions
+        return predictions.joints
 
-    def _check(self, precision: str, reference: Predictions, predictions: Predictions) -> Accuracy:
+    def _check(self, precision: str, reference: NDArray[np.floating], predicted: NDArray[np.floating]) -> Accuracy:
         """The accuracy of a file on MPII's people.
 
         Raises:
             GateError: It loses more, or moves joints further, than the limits.
         """
         people, rows = self.views["mpii"], slices(self.views)["mpii"]
-        joints, others = predictions.joints[rows], reference.joints[rows]
+        joints, others = predicted[rows], reference[rows]
         before, after = mpii_accuracy(people, others), mpii_accuracy(people, joints)
         print(table({"before": before, precision.partition(":")[0]: after}))
         moved, lost = moved_px(people, joints, others), before.total - after.total
@@ -144,20 +155,20 @@ class Review:
 
 
 def read_views(folder: Path) -> Views:
-    """The development people of a pack by what they show.
+    """The development people of the packs in a folder by what is shown of them.
 
     Raises:
         GateError: None of MPII's has a head size, which accuracy is measured in.
+        PackError: A pack cannot be read.
     """
-    people: Sequence[Example] = list(read_people(folder, [DEVELOPMENT]))
-    views = development_views(people)
+    views = read_all_views(folder)
     if "mpii" not in views:
         raise GateError(f"the pack {DEVELOPMENT} in {folder} has no person of source mpii with a head size")
     return views
 
 
-def describe(model: onnx.ModelProto, accuracy: Accuracy, reliability: dict[str, Reliability]) -> None:
-    """Write a file's own accuracy, and how far its confidence holds for people left out, into its contract."""
+def set_accuracy(model: onnx.ModelProto, accuracy: Accuracy) -> None:
+    """Write a file's own accuracy into its contract."""
     contract = read_contract(model)
     stated = replace(
         contract.accuracy,
@@ -165,9 +176,20 @@ def describe(model: onnx.ModelProto, accuracy: Accuracy, reliability: dict[str, 
         per_joint={name: round(value, 2) for name, value in accuracy.columns.items()},
         people=accuracy.people,
     )
+    helper.set_model_props(model, replace(contract, accuracy=stated).to_metadata())
+
+
+def set_calibration(model: onnx.ModelProto, calibration: Calibration, reliability: Mapping[str, Reliability]) -> None:
+    """Give a model its confidence: coefficients in the graph, and in the contract with how far they hold by view."""
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == COEFFICIENTS)
+    tensor.CopyFrom(numpy_helper.from_array(calibration.coefficients.astype(np.float32), COEFFICIENTS))
     held_out = {
         name: {"joints": view.joints, "expected_calibration_error": round(view.expected_calibration_error, 4)}
         for name, view in reliability.items()
     }
-    changed = replace(contract, accuracy=stated, calibration={**contract.calibration, "held_out": held_out})
-    helper.set_model_props(model, changed.to_metadata())
+    fitted = [name for name in reliability if name not in ROUGH]
+    stated = calibration.to_metadata(
+        f"development people of the packs: {', '.join(fitted)}", sum(reliability[name].joints for name in fitted)
+    )
+    contract = replace(read_contract(model), calibration={**stated, "held_out": held_out})
+    helper.set_model_props(model, contract.to_metadata())

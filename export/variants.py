@@ -35,8 +35,8 @@ def write_variant(precision: str, make: Callable[[], onnx.ModelProto], options: 
 
     def write() -> None:
         views = read_views(options.data)
-        reference = run_onnx(options.model, everybody(views))
+        reference = run_onnx(options.model, everybody(views)).joints
         with replacing(options.out or variant(options.model, precision)) as (path,):
-            Review(views, reference, Limits.of(options)).admit(make(), path, reference)
+            Review(views, Limits.of(options)).admit(make(), path, reference)
 
     return exit_status(write)

@@ -17,15 +17,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.card.border import DISTANCES_PX, border_distances, errors, inward_pull
-from models.data.pack import DEVELOPMENT, read_people
-from models.evaluation.measures import right_by_half_a_head
 from models.evaluation.predictors import Predictions, predictor
 from models.evaluation.reliability import (
     Views,
-    add_fitted_on,
-    development_views,
     everybody,
     held_out_confidence,
+    judged,
+    read_views,
     slices,
 )
 
@@ -90,12 +88,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parse_options(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     mpl.rcParams.update({"svg.hashsalt": "dsnt-pose", "font.size": 9, "axes.spines.top": False})
-    views = development_views(list(read_people(options.data, [DEVELOPMENT])))
-    people = everybody(views)
-    served = predictor(options.model)(people)
-    fitted = predictor(options.fitted_on)(people) if options.fitted_on else served
-    plot_calibration(options.out / "calibration.svg", _held_out(views, fitted, served))
-    some, joints = views["mpii"], served.joints[slices(views)["mpii"]]
+    views = read_views(options.data)
+    predictions = predictor(options.model)(everybody(views))
+    plot_calibration(options.out / "calibration.svg", _held_out(views, predictions))
+    some, joints = views["mpii"], predictions.joints[slices(views)["mpii"]]
     plot_border(options.out / "border.svg", border_distances(some), errors(some, joints), inward_pull(some, joints))
     if options.log:
         plot_training(options.out / "training.svg", options.log, options.crops_before)
@@ -104,7 +100,6 @@ def main(arguments: list[str] | None = None) -> None:
 def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m models.card.figures", description=__doc__.partition("\n")[0])
     parser.add_argument("model", help="an .onnx file or a checkpoint")
-    add_fitted_on(parser)
     parser.add_argument("--data", type=Path, required=True, help="folder of the people pack")
     parser.add_argument("--log", type=Path, help="log.csv of the training run; left out: no training.svg")
     parser.add_argument("--crops-before", type=int, default=0, help="crops that the run's starting weights had seen")
@@ -112,14 +107,11 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _held_out(
-    views: Views, fitted: Predictions, served: Predictions
-) -> dict[str, tuple[NDArray[np.floating], NDArray[np.bool_]]]:
+def _held_out(views: Views, predictions: Predictions) -> dict[str, tuple[NDArray[np.floating], NDArray[np.bool_]]]:
     """Confidence of each view's people by a fit on the others, and whether their joints are right, both [joints]."""
-    people = everybody(views)
-    right, known = right_by_half_a_head(people, served.joints)
-    confidence = held_out_confidence(people, fitted, served)
-    return {name: (confidence[part][known[part]], right[part][known[part]]) for name, part in slices(views).items()}
+    right, counted = judged(everybody(views), predictions.joints)
+    confidence = held_out_confidence(views, predictions)
+    return {name: (confidence[part][counted[part]], right[part][counted[part]]) for name, part in slices(views).items()}
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -262,11 +262,21 @@ def encode(picture: Image.Image) -> bytes:
 
 
 def _example(line: dict[str, Any], picture: bytes) -> Example:
-    """A line as an example; what the line lacks is a `KeyError`, what cannot be a `ValueError` or `TypeError`."""
+    return read_example(line, picture, int(line["size"]))
+
+
+def read_example(line: dict[str, Any], picture: bytes, size: int) -> Example:
+    """A line as an example; what the line lacks is a `KeyError`, what cannot be a `ValueError` or `TypeError`.
+
+    Args:
+        line: Of a pack.
+        picture: Encoded.
+        size: Its longer side, in pixels.
+    """
     joints, head_size = np.asarray(line["joints"], np.float64), line["head_size"]
     if joints.shape != (len(JOINTS), 3) or not np.isfinite(joints).all():
         raise ValueError(f"joints are {len(JOINTS)} times three numbers [x, y, v], not {_shape(joints)}")
-    box, size = np.asarray(line["box"], np.float64), int(line["size"])
+    box = np.asarray(line["box"], np.float64)
     if box.shape != (4,) or not np.isfinite(box).all() or box[2:].min() <= 0 or size < 1:
         raise ValueError(f"size {size} and box {line['box']} are of no person")
     if (pixels := _picture_size(picture)) != (size, size):

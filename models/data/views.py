@@ -1,8 +1,4 @@
-"""Other views of a pack's people: small in larger photos, in close-ups, by halves.
-
-Scenes and close-ups show how well the service finds people without a box, half bodies how far confidence is to be
-trusted for joints that the crop or the photo leaves out.
-"""
+"""Other views of a pack's people: small in larger photos, and in close-ups."""
 
 import io
 from collections.abc import Sequence
@@ -13,7 +9,7 @@ from PIL import Image, ImageFilter
 
 from models.data.pack import SAME_COLOUR, Example, encode
 from models.spec.crop import OUTSIDE_COLOUR, Box
-from models.spec.skeleton import JOINTS, LOWER_BODY, UPPER_BODY
+from models.spec.skeleton import JOINTS
 
 # Of a picture's side: what lies further out than the nominal crop is hardly ever anybody's whole body.
 _CORNER_FRACTION = 1 / 6
@@ -116,35 +112,3 @@ def _close_up(person: Example, torsos: float) -> Example | None:
         labelled=person.labelled & ((joints >= 0) & (joints < size)).all(-1),
         head_size=None if person.head_size is None else person.head_size * _ENLARGED,
     )
-
-
-def half_bodies(people: Sequence[Example]) -> list[Example]:
-    """Every second person with a box around upper or lower body in turn, and again where the photo ends there."""
-    chosen = [(person, index % 4 == 0) for index, person in enumerate(people) if index % 2 == 0]
-    return [half_body(person, upper, ends) for ends in (False, True) for person, upper in chosen]
-
-
-def half_body(person: Example, upper: bool, ends: bool) -> Example:
-    """A person with a box around the labelled joints above or below the hips only.
-
-    Args:
-        person: Whose half.
-        upper: Which of the two.
-        ends: Whether the photo ends with the box, towards the other half.
-    """
-    chosen = np.isin(np.arange(len(JOINTS)), UPPER_BODY if upper else LOWER_BODY) & person.labelled
-    joints = person.joints[chosen] if chosen.any() else person.joints
-    low, high = joints.min(0), joints.max(0)
-    box = Box(*low.tolist(), *np.maximum(high - low, person.size / 10).tolist())
-    if not ends:
-        return replace(person, box=box)
-    end = round(box.y + box.height) if upper else round(box.y)
-    return replace(person, box=box, picture=_covered(person.picture, *((end, person.size) if upper else (0, end))))
-
-
-def _covered(picture: bytes, begin: int, end: int) -> bytes:
-    """A picture with the outside colour from one row to another."""
-    with Image.open(io.BytesIO(picture)) as image:
-        covered = image.convert("RGB")
-    covered.paste(OUTSIDE_COLOUR, (0, max(0, begin), covered.width, end))
-    return encode(covered)

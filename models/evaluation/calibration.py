@@ -60,6 +60,10 @@ class Calibration:
         return cls(np.array([metadata["coefficients"][name] for name in JOINTS]))
 
 
+UNFITTED: Final = Calibration(np.zeros((len(JOINTS), len(FEATURES))))
+"""Says 0.5 of every joint."""
+
+
 def features(outputs: Outputs) -> Tensor:
     """`FEATURES` [N, joints, 4] of what `PoseNetwork.infer` says; traced into the exported graph."""
     heatmaps, mass = outputs.heatmaps, outputs.mode_mass
@@ -70,39 +74,30 @@ def features(outputs: Outputs) -> Tensor:
     return torch.stack([torch.ones_like(peak), logit, (variance + FLOOR).log(), peak.clamp(min=_LEAST).log()], -1)
 
 
-def fit(features: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Calibration:
-    """Fit on joints [people, 16] that are `right` or not; others than the `counted` ones are left out."""
-    everything = _regression(features[counted], right[counted], np.zeros(len(FEATURES)), pull=1e-6)
+def fit(features: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]) -> Calibration:
+    """Fit on joints [people, 16] that are `right` or not, each with its weight [people, 16]; 0 leaves a joint out."""
+    everything = _regression(features, right, weights, np.zeros(len(FEATURES)), pull=1e-6)
     coefficients = np.empty((len(JOINTS), len(FEATURES)))
     for kind in _kinds():
         columns = list(kind)
-        chosen = counted[:, columns]
-        coefficients[columns] = _regression(features[:, columns][chosen], right[:, columns][chosen], everything, _PULL)
+        coefficients[columns] = _regression(
+            features[:, columns], right[:, columns], weights[:, columns], everything, _PULL
+        )
     return Calibration(coefficients)
 
 
 def cross_validated(
     features: NDArray[np.float64],
     right: NDArray[np.bool_],
-    counted: NDArray[np.bool_],
+    weights: NDArray[np.float64],
     folds: NDArray[np.int_],
-    served: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Confidence [people, 16] of each person, fitted on the people of all other folds [people].
-
-    Args:
-        features: [people, 16, 4], on which the coefficients are fitted.
-        right: [people, 16], which joints these features belong to are right.
-        counted: [people, 16], which joints the fit counts.
-        folds: [people], the fold of each person.
-        served: [people, 16, 4], to which the coefficients are applied: another file's features; None for the same.
-    """
-    judged = features if served is None else served
+    """Confidence [people, 16] of each person, by `fit` on the people of all other folds [people]."""
     confidence = np.empty(right.shape)
     for fold in np.unique(folds):
         held_out = folds == fold
-        calibration = fit(features[~held_out], right[~held_out], counted[~held_out])
-        confidence[held_out] = calibration.confidence(judged[held_out])
+        calibration = fit(features[~held_out], right[~held_out], weights[~held_out])
+        confidence[held_out] = calibration.confidence(features[held_out])
     return confidence
 
 
@@ -130,16 +125,23 @@ def _kinds() -> list[Sequence[int]]:
 
 
 def _regression(
-    x: NDArray[np.float64], right: NDArray[np.bool_], centre: NDArray[np.float64], pull: float
+    features: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    pull: float,
 ) -> NDArray[np.float64]:
-    """Logistic regression with a quadratic pull towards `centre`."""
+    """Logistic regression [4] with a quadratic pull towards `centre` [4]."""
     from scipy.optimize import minimize  # noqa: PLC0415 - reading a fit does not need scipy
+
+    counted = weights > 0
+    x, y, of = features[counted], right[counted], weights[counted]
 
     def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z, off = x @ w, w - centre
         return (
-            float(np.logaddexp(0, z).sum() - z[right].sum() + pull * (off @ off)),
-            x.T @ (_sigmoid(z) - right) + 2 * pull * off,
+            float(of @ (np.logaddexp(0, z) - z * y) + pull * (off @ off)),
+            x.T @ (of * (_sigmoid(z) - y)) + 2 * pull * off,
         )
 
     return np.asarray(minimize(loss, centre, jac=True, method="L-BFGS-B").x)

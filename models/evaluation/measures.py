@@ -29,6 +29,15 @@ def right_by_half_a_head(
     return right_joints(joints, _truths(people), np.nan_to_num(heads) / 2), known
 
 
+def absent_joints(people: Sequence[Example]) -> NDArray[np.bool_]:
+    """Which joints [people, 16] the photos do not show: MPII's experts mark hidden joints too and leave out only these.
+
+    Only people with a head size count, as in `right_by_half_a_head`.
+    """
+    complete = np.array([person.source == "mpii" and person.head_size is not None for person in people])
+    return complete[:, None] & ~_labelled(people)
+
+
 def accuracies(people: Sequence[Example], joints: NDArray[np.floating]) -> dict[str, Accuracy]:
     """PCKh@0.5 on MPII and PCK@0.2 on the other data sets, those that are present."""
     sources = np.array([person.source for person in people])

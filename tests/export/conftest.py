@@ -11,7 +11,7 @@ from export.graph import ExportGraph, export_model, store_as_float16
 from models.evaluation.calibration import Calibration
 from models.networks.checkpoint import save_checkpoint
 from models.networks.pose import PoseNetwork
-from tests.models.conftest import write_pack
+from tests.models.conftest import write_halves, write_pack
 from tests.support.contracts import make_contract
 
 
@@ -54,8 +54,12 @@ def checkpoint(network: PoseNetwork, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with two training packs, `train-mpii` and `train-lspet-0`, and `dev` with 3 people, 2 with a head size."""
+    """Folder with two training packs, `train-mpii` and `train-lspet-0`, and `dev` with 3 people, 2 with a head size.
+
+    `halves-dev` has two of them.
+    """
     folder = tmp_path_factory.mktemp("pack")
     for seed, (name, people) in enumerate({"train-mpii": 4, "train-lspet-0": 3, "dev": 3}.items()):
         write_pack(folder, name, "lspet" if "lspet" in name else "mpii", people, seed)
+    write_halves(folder, "halves-dev", 2, seed=2)
     return folder

@@ -16,9 +16,9 @@ from export.gate import GateError, read_views
 from export.graph import READING
 from export.onnx_files import read_contract
 from export.parity import Difference, compare
-from models.evaluation.predictors import run_network, run_onnx
-from models.evaluation.reliability import everybody, reliabilities
-from models.networks.pose import PoseNetwork
+from models.evaluation.calibration import Calibration
+from models.evaluation.predictors import Predictions, run_onnx
+from models.evaluation.reliability import everybody, fit_on, held_out_confidence, reliabilities
 from models.spec.contract import Contract, variant
 from tests.support.paths import ROOT
 
@@ -74,20 +74,18 @@ def test_float_file_and_variants_are_of_the_same_weights_and_say_what_they_are(e
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float", "int8"])
-def test_calibration_errors_in_a_file_are_of_people_left_out_and_of_its_own_answers(
-    precision: str, exported: Path, network: PoseNetwork, pack: Path
-) -> None:
+@pytest.mark.parametrize("precision", ["float", "int8", "fp16"])
+def test_each_file_has_the_confidence_that_its_own_answers_fit(precision: str, exported: Path, pack: Path) -> None:
     views = read_views(pack)
-    fitted, served = (
-        run_network(network, everybody(views)),
-        run_onnx(variant(exported, precision), everybody(views)),
-    )
-    expected = {name: row.expected_calibration_error for name, row in reliabilities(views, fitted, served).items()}
-    stated = contract_of(variant(exported, precision)).calibration["held_out"]
-    assert set(stated) == set(expected)
-    for name, view in stated.items():
-        assert view["expected_calibration_error"] == pytest.approx(expected[name], abs=1e-3)
+    served = run_onnx(variant(exported, precision), everybody(views))
+    fitted = fit_on(views, served)
+    assert np.allclose(served.confidence, fitted.confidence(served.features), atol=1e-3)
+    stated = contract_of(variant(exported, precision)).calibration
+    assert np.allclose(Calibration.from_metadata(stated).coefficients, fitted.coefficients, atol=1e-3)
+    rows = reliabilities(views, served, held_out_confidence(views, served))
+    assert set(stated["held_out"]) == {"mpii", "half bodies"} == set(rows)
+    for name, view in stated["held_out"].items():
+        assert view["expected_calibration_error"] == pytest.approx(rows[name].expected_calibration_error, abs=1e-3)
 
 
 @pytest.mark.slow
@@ -175,7 +173,7 @@ def test_a_variant_lies_beside_its_float_file_unless_said_otherwise(
             written.append(path)
             path.write_text("new")
 
-    monkeypatch.setattr(variants, "run_onnx", lambda *_: None)
+    monkeypatch.setattr(variants, "run_onnx", lambda *_: Predictions(np.empty((0, 16, 2))))
     monkeypatch.setattr(variants, "Review", Review)
     monkeypatch.setattr(float16, "to_half", lambda _: onnx.ModelProto())
     model = tmp_path / "model.onnx"

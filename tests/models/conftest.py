@@ -72,13 +72,45 @@ def write_pack(folder: Path, name: str, source: str, people: int, seed: int) -> 
             lines.write(json.dumps(line) + "\n")
 
 
+def write_halves(folder: Path, name: str, people: int, seed: int) -> None:
+    """Photos that end at the hips or left of the neck of the people that `write_pack` draws of the same seed."""
+    random = np.random.default_rng(seed)
+    with tarfile.open(folder / f"{name}.tar", "w") as tar, gzip.open(folder / f"{name}.jsonl.gz", "wt") as lines:
+        for index in range(people):
+            encoded, joints = draw_person(random)
+            cut = ("hips", "left")[index % 2]
+            end = round(joints[6, 1]) if cut == "hips" else round(joints[8, 0])
+            width, height = (SIZE, end) if cut == "hips" else (end, SIZE)
+            file = io.BytesIO()
+            with Image.open(io.BytesIO(encoded)) as picture:
+                picture.crop((0, 0, width, height)).save(file, "WEBP", lossless=True)
+            member = tarfile.TarInfo(f"mpii_{index}_{cut}.webp")
+            member.size = len(file.getvalue())
+            tar.addfile(member, io.BytesIO(file.getvalue()))
+            shown = (joints < (width, height)).all(-1)
+            low, high = joints[shown].min(0), joints[shown].max(0)
+            line = {
+                "id": f"mpii_{index}_{cut}",
+                "source": "mpii",
+                "file": member.name,
+                "width": width,
+                "height": height,
+                "cut": cut,
+                "box": [*low.tolist(), *(high - low).tolist()],
+                "joints": [[*joint, 2] if here else [0, 0, 0] for joint, here in zip(joints, shown, strict=True)],
+                "head_size": 6.0,
+            }
+            lines.write(json.dumps(line) + "\n")
+
+
 @pytest.fixture(scope="session")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with two training packs (mpii 12 people, lspet 6), `dev` (mpii 5) and pseudo-labels of lspet's people."""
+    """Folder with training packs (mpii 12 people, lspet 6), `dev` (mpii 5), `halves-dev` (4 of these), opinions."""
     folder = tmp_path_factory.mktemp("pack")
     write_pack(folder, "train-mpii", "mpii", 12, seed=1)
     write_pack(folder, "train-lspet-0", "lspet", 6, seed=2)
     write_pack(folder, "dev", "mpii", 5, seed=3)
+    write_halves(folder, "halves-dev", 4, seed=3)
     with (
         gzip.open(folder / "train-lspet-0.jsonl.gz", "rt") as labels,
         gzip.open(folder / "opinions.jsonl.gz", "wt") as opinions,

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from models.data.pack import ABSENT, Labels, PackError, load_people, nominal_crops, read_people, training_packs
+from models.data.pack import (
+    ABSENT,
+    Labels,
+    PackError,
+    load_people,
+    nominal_crops,
+    person_folds,
+    read_people,
+    training_packs,
+)
 from models.spec.crop import OUTSIDE_COLOUR, Box
 
 
@@ -119,3 +128,10 @@ def test_a_cut_reaches_outside_the_picture(pack: Path) -> None:
     corner = replace(person, box=Box(-40, -40, 80, 80)).cut(100)
     assert tuple(corner[0, 0]) == OUTSIDE_COLOUR
     assert np.allclose(corner[75, 75], person.decode(96)[25, 25], atol=2)
+
+
+def test_folds_go_by_person(pack: Path) -> None:
+    people = list(read_people(pack, ["dev"]))
+    folds = person_folds([*people, *people[::2]], folds=3)
+    assert folds[: len(people)][::2].tolist() == folds[len(people) :].tolist()
+    assert set(folds.tolist()) == {0, 1, 2}

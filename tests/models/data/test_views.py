@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.data.pack import encode, person_folds, read_people
-from models.data.views import close_ups, half_bodies, half_body, placed_in_scenes
+from models.data.pack import encode, read_people
+from models.data.views import close_ups, placed_in_scenes
 from models.spec.crop import OUTSIDE_COLOUR
-from models.spec.skeleton import JOINTS, LOWER_BODY, UPPER_BODY
+from models.spec.skeleton import JOINTS
 
 
 def test_people_keep_their_pixels_joints_and_boxes_in_a_larger_photo(pack: Path) -> None:
@@ -67,33 +67,3 @@ def test_there_are_no_close_ups_of_who_lies_or_has_no_head(pack: Path) -> None:
     lying = replace(person, joints=person.joints[:, ::-1])
     headless = replace(person, labelled=np.arange(16) != JOINTS.index("head_top"))
     assert close_ups([lying, headless], torsos=0.8) == []
-
-
-def test_half_bodies_hold_the_joints_of_their_half(pack: Path) -> None:
-    person = next(iter(read_people(pack, ["dev"])))
-    for upper, joints in ((True, UPPER_BODY), (False, LOWER_BODY)):
-        half = half_body(person, upper, ends=False)
-        assert half.picture == person.picture
-        seen = (np.abs(half.crop.from_photo(half.joints)) < 1).all(-1)
-        assert seen[list(joints)].all()
-        assert not seen.all()
-
-
-def test_the_photo_of_a_half_body_may_end_with_its_box(pack: Path) -> None:
-    person = next(iter(read_people(pack, ["dev"])))
-    for upper in (True, False):
-        half = half_body(person, upper, ends=True)
-        rows = np.arange(person.size)
-        beyond = rows >= round(half.box.y + half.box.height) if upper else rows < round(half.box.y)
-        picture = half.decode(half.size)
-        assert (picture[beyond] == OUTSIDE_COLOUR).all()
-        assert np.array_equal(picture[~beyond], person.decode(person.size)[~beyond])
-
-
-def test_half_bodies_and_folds_go_by_person(pack: Path) -> None:
-    people = list(read_people(pack, ["dev"]))
-    halves = half_bodies(people)
-    assert [half.id for half in halves] == 2 * [person.id for person in people[::2]]
-    folds = person_folds([*people, *halves], folds=3)
-    assert 2 * folds[: len(people)][::2].tolist() == folds[len(people) :].tolist()
-    assert set(folds.tolist()) == {0, 1, 2}

@@ -34,7 +34,7 @@ def test_fit_finds_the_probabilities_that_made_the_data() -> None:
     truth = Calibration(np.tile([0.5, -1.0, 2.0, 1.0], (16, 1)))
     right = random.random((4000, 16)) < truth.confidence(inputs)
     counted = random.random((4000, 16)) < 0.9
-    fitted = fit(inputs, right, counted)
+    fitted = fit(inputs, right, counted.astype(float))
     assert np.abs(fitted.coefficients - truth.coefficients).max() < 0.3
     assert expected_calibration_error(fitted.confidence(inputs)[counted], right[counted]) < 0.01
     assert np.array_equal(fitted.coefficients, fitted.coefficients[list(MIRROR)])
@@ -57,18 +57,19 @@ def test_cross_validation_never_sees_the_fold_that_it_judges() -> None:
     inputs = np.stack([np.ones((400, 16)), *random.normal(size=(3, 400, 16))], -1)
     folds = np.arange(400) % 2
     right = (inputs[..., 1] > 0) ^ (folds == 1)[:, None]
-    confidence = cross_validated(inputs, right, np.ones((400, 16), bool), folds)
+    confidence = cross_validated(inputs, right, np.ones((400, 16)), folds)
     assert (confidence[~right] > 0.5).mean() > 0.95
 
 
-def test_a_fit_may_be_judged_on_another_files_features() -> None:
+def test_a_joint_of_weight_two_counts_twice_and_one_of_none_not_at_all() -> None:
     random = np.random.default_rng(0)
     inputs = np.stack([np.ones((100, 16)), *random.normal(size=(3, 100, 16))], -1)
-    right, counted, folds = random.random((100, 16)) < 0.6, np.ones((100, 16), bool), np.arange(100) % 2
-    served = inputs[::-1]
-    confidence = cross_validated(inputs, right, counted, folds, served)
-    other = fit(inputs[folds == 1], right[folds == 1], counted[folds == 1])
-    assert np.allclose(confidence[folds == 0], other.confidence(served[folds == 0]))
+    right, weights = random.random((100, 16)) < 0.6, np.repeat([1.0, 2.0, 0.0], [40, 30, 30])[:, None] * np.ones(16)
+    weighted = fit(inputs, right, weights).coefficients
+    chosen = [*range(40), *range(40, 70), *range(40, 70)]
+    repeated = fit(inputs[chosen], right[chosen], np.ones((100, 16))).coefficients
+    assert np.allclose(weighted, repeated, atol=1e-3)
+    assert not np.allclose(weighted, fit(inputs, right, np.ones((100, 16))).coefficients, atol=0.05)
 
 
 def test_fifths_are_the_ends_of_the_confidence() -> None:
