@@ -1,18 +1,26 @@
 """MPII's own files: the annotations of its validation people, and published predictions for them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data.pack import CONTEXT, Example, encode
+from models.data.pack import CONTEXT, Example, PackError, encode, read_example, read_packs
 from models.spec.crop import MARGIN, OUTSIDE_COLOUR, Box, Crop
 
 HEAD_FRACTION: Final = 0.6
 """MPII's head size, PCKh's unit, as a fraction of the head box's diagonal."""
+
+
+TRUTHS: Final = "detections_our_format.mat"
+"""The file that Tompson et al. published: MPII's validation people with their labels."""
+
+PUBLISHED: Final = {"Newell et al., 8 stacks": "newell.h5", "Tompson et al.": TRUTHS}
+"""Files of published predictions for MPII's validation people, in one folder with `TRUTHS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class Truths:
 
 
 def read_truths(path: Path) -> Truths:
-    """Read `detections_our_format.mat`, the file that Tompson et al. published."""
+    """Read a file in the form of `TRUTHS`."""
     from scipy.io import loadmat  # noqa: PLC0415 - only MPII's own files need it
 
     file = loadmat(str(path))
@@ -53,6 +61,25 @@ def read_predictions(path: Path) -> NDArray[np.float64]:
 
     with h5py.File(path) as file:
         return np.asarray(file["preds"], np.float64)
+
+
+def read_official(folder: Path, packs: Iterable[str]) -> tuple[list[Example], NDArray[np.int_]]:
+    """The people of packs who are among MPII's 2,958 validation people, and their places there.
+
+    Raises:
+        PackError: A pack cannot be read, or has none of them.
+    """
+
+    def read(line: dict[str, Any], picture: bytes) -> tuple[Example, int | None]:
+        return read_example(line, picture, int(line["size"])), line.get("mpii_valid_index")
+
+    names = list(packs)
+    everybody = list(read_packs(folder, names, read))
+    official = [(person, int(place)) for person, place in everybody if place is not None]
+    if not official:
+        raise PackError(f"nobody of the {len(everybody)} people in {', '.join(names)} has an mpii_valid_index")
+    people, places = zip(*official, strict=True)
+    return list(people), np.array(places)
 
 
 def read_annotated_people(path: Path, images: Path) -> list[Example]:

@@ -53,6 +53,21 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the boxes that are found in a photo are of.
+
+    Attributes:
+        people: intp [n], the labelled person of each, flagged ones included, or -1.
+        right: bool [n], whether that is somebody who counts.
+        counted: bool [n], whether the box counts, for or against the finder.
+    """
+
+    people: NDArray[np.intp]
+    right: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class Precision:
     """How precise a finder is; nan where nobody counts.
 
@@ -133,11 +148,26 @@ def average_precision(scenes: Sequence[Scene], found: Sequence[Found], counts: S
         found: What a finder says of each.
         counts: Which boxes are large enough.
     """
-    judged = [_judged(scene, each, counts) for scene, each in zip(scenes, found, strict=True)]
-    people = sum(int((scene.counted & counts(scene, scene.boxes)).sum()) for scene in scenes)
-    scores = np.concatenate([scores for scores, _ in judged]) if judged else np.empty(0)
-    right = np.concatenate([right for _, right in judged]) if judged else np.empty(0, bool)
-    return precision(scores, right, people)
+    scores, right = judged(scenes, found, counts)
+    return precision(scores, right, people_who_count(scenes, counts))
+
+
+def people_who_count(scenes: Sequence[Scene], counts: SizeRule = everybody) -> int:
+    """How many people of photos are neither flagged nor too small."""
+    return sum(int((scene.counted & counts(scene, scene.boxes)).sum()) for scene in scenes)
+
+
+def judged(
+    scenes: Sequence[Scene], found: Sequence[Found], counts: SizeRule = everybody
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Scores [n] of all boxes in photos that count, and which of them are right [n]."""
+    scores: list[NDArray[np.floating]] = [np.empty(0)]
+    right: list[NDArray[np.bool_]] = [np.empty(0, bool)]
+    for scene, each in zip(scenes, found, strict=True):
+        judgement = judge(scene, each, counts)
+        scores.append(each.scores[judgement.counted])
+        right.append(judgement.right[judgement.counted])
+    return np.concatenate(scores), np.concatenate(right)
 
 
 def precision(scores: NDArray[np.floating], right: NDArray[np.bool_], people: int) -> Precision:
@@ -156,17 +186,18 @@ def precision(scores: NDArray[np.floating], right: NDArray[np.bool_], people: in
     return Precision(people, area, float(recalls[precisions >= PRECISION].max(initial=0.0)))
 
 
-def _judged(scene: Scene, found: Found, counts: SizeRule) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Scores of the boxes that count, and which of them are right."""
+def judge(scene: Scene, found: Found, counts: SizeRule = everybody) -> Judgement:
+    """Say of each box whom it is of; the best box chooses first."""
     order = np.argsort(-found.scores, kind="stable")
-    boxes, scores = found.boxes[order], found.scores[order]
+    boxes = found.boxes[order]
     wanted = scene.counted & counts(scene, scene.boxes)
     hits = _matched(overlap(boxes, scene.boxes), wanted, scene.counted)
     beside = (hits < 0) & ~_within(boxes, scene.boxes[~scene.counted]) & counts(scene, boxes) & (not scene.incomplete)
-    right = np.zeros(len(boxes), bool)
-    right[hits >= 0] = wanted[hits[hits >= 0]]
-    counting = right | beside
-    return scores[counting], right[counting]
+    people, right, counted = np.full(len(boxes), -1), np.zeros(len(boxes), bool), np.zeros(len(boxes), bool)
+    people[order] = hits
+    right[people >= 0] = wanted[people[people >= 0]]
+    counted[order] = beside
+    return Judgement(people, right, counted | right)
 
 
 def _matched(iou: NDArray[np.float64], wanted: NDArray[np.bool_], counted: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.data.pack import Example
+from models.evaluation.answers import Answer, ask_photos, is_address
 from models.evaluation.calibration import COEFFICIENTS, features
 from models.networks.checkpoint import load_weights
 from models.networks.pose import Outputs, PoseNetwork, normalise
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import onnx
 
 _BATCH: Final = 16
-_CLIENTS: Final = 2
-_ADDRESS: Final = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +43,6 @@ class Predictions:
 
 
 Predictor = Callable[[Sequence[Example]], Predictions]
-
-
-def is_address(model: str) -> bool:
-    """Whether a model is named by a service's address."""
-    return model.startswith(_ADDRESS)
 
 
 def predictor(model: str, boxes: bool = True) -> Predictor:
@@ -105,35 +98,31 @@ def _feature_tensors(model: "onnx.ModelProto") -> list[str]:
 def ask_service(url: str, people: Sequence[Example], boxes: bool = True) -> Predictions:
     """Ask a running service, one request for each person: the picture as it is stored, and the box.
 
+    Of several people in an answer, the one whose box overlaps the label most counts; whom the service does not see is
+    infinitely far away.
+
     Args:
         url: The service's address; a query in it (`?flip=true`) goes with every request.
         people: Whom to ask about.
         boxes: Whether the request to the service has the person's box.
 
     Raises:
-        httpx.HTTPStatusError: The service refuses a picture.
+        AnswerError: The service cannot be reached or refuses a picture.
     """
-    import httpx  # noqa: PLC0415 - only this way of asking needs it
+    sent = [person.box for person in people] if boxes else None
+    answers = ask_photos(url, [person.picture for person in people], sent)
+    nearest = [_nearest(person, answer) for person, answer in zip(people, answers, strict=True)]
+    joints, confidence = (np.stack(each) for each in zip(*nearest, strict=True))
+    return Predictions(joints, confidence=confidence.astype(np.float32))
 
-    def ask(person: Example) -> list[tuple[float, float, float]]:
-        """Joints of the answered person whose box overlaps the label most; infinitely far where there is nobody."""
-        box = person.box
-        fields = {"boxes": f"{box.x},{box.y},{box.width},{box.height}"} if boxes else {}
-        answer = client.post(
-            "/pose", params=query.merge(fields), content=person.picture, headers={"content-type": "image/*"}
-        )
-        answer.raise_for_status()
-        people = answer.json()["people"]
-        if not people:
-            return [(math.inf, math.inf, 0.0)] * len(person.joints)
-        boxes_found = np.array([found["box"] for found in people])
-        nearest = people[overlap(np.array([[box.x, box.y, box.width, box.height]]), boxes_found)[0].argmax()]
-        return [(joint["x"], joint["y"], joint["confidence"]) for joint in nearest["joints"]]
 
-    query = httpx.URL(url).params
-    with httpx.Client(base_url=httpx.URL(url, query=None), timeout=60) as client, ThreadPoolExecutor(_CLIENTS) as pool:
-        answers = np.array(list(pool.map(ask, people)))
-    return Predictions(answers[..., :2], confidence=answers[..., 2].astype(np.float32))
+def _nearest(person: Example, answer: Answer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Joints [16, 2] and confidence [16] of the person in an answer whose box overlaps the label most."""
+    if not len(answer.boxes):
+        return np.full(person.joints.shape, math.inf), np.zeros(len(person.joints))
+    box = person.box
+    nearest = overlap(np.array([[box.x, box.y, box.width, box.height]]), answer.boxes)[0].argmax()
+    return answer.joints[nearest], answer.confidence[nearest]
 
 
 def _batches(people: Sequence[Example]) -> Iterator[NDArray[np.uint8]]:

@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from models.data.mpii import read_annotated_people, read_predictions, read_truths
+from models.data.mpii import read_annotated_people, read_official, read_predictions, read_truths
+from models.data.pack import PackError, read_people
 from models.evaluation.__main__ import main
 from models.spec.crop import Crop
 
@@ -50,6 +52,20 @@ def test_truths_and_predictions_are_read_from_mat_files(tmp_path: Path) -> None:
     assert not truths.labelled[1, 5]
     assert truths.head_sizes == pytest.approx([3.0] * 3)
     assert np.array_equal(read_predictions(tmp_path / "file.mat"), truths.joints + 1)
+
+
+def test_official_people_are_those_with_a_place_among_mpiis(pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "dev.tar").write_bytes((pack / "dev.tar").read_bytes())
+    with gzip.open(pack / "dev.jsonl.gz", "rt") as lines, gzip.open(tmp_path / "dev.jsonl.gz", "wt") as some:
+        for number, line in enumerate(map(json.loads, lines)):
+            place = {} if number == 1 else {"mpii_valid_index": None if number == 2 else 20 + number}
+            some.write(json.dumps(line | place) + "\n")
+    people, places = read_official(tmp_path, ["dev"])
+    assert [person.id for person in people] == ["mpii_0", "mpii_3", "mpii_4"]
+    assert places.tolist() == [20, 23, 24]
+    assert people[1].picture == list(read_people(pack, ["dev"]))[3].picture
+    with pytest.raises(PackError, match="nobody of the 5 people in dev has an mpii_valid_index"):
+        read_official(pack, ["dev"])
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the published predictions are not here")

@@ -11,9 +11,10 @@ from export.graph import ExportGraph, export_model
 from models.data.pack import Example, read_people
 from models.evaluation import predictors
 from models.evaluation.calibration import Calibration
-from models.evaluation.predictors import Predictions, ask_service, is_address, predictor
+from models.evaluation.predictors import Predictions, ask_service, predictor
 from models.networks.checkpoint import save_checkpoint
 from models.networks.pose import PoseNetwork
+from models.spec.skeleton import JOINTS
 from tests.support.contracts import make_contract
 
 
@@ -59,8 +60,13 @@ def test_a_service_is_judged_by_the_nearest_person_and_whom_it_does_not_see_is_i
     people: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box = people[0].box
-    near = {"box": [box.x + 1, box.y, box.width, box.height], "joints": [{"x": 1.0, "y": 2.0, "confidence": 0.5}] * 16}
-    other = {"box": [box.x - 900, box.y, 800, 800], "joints": [{"x": 0.0, "y": 0.0, "confidence": 1.0}] * 16}
+
+    def said(x: float, box: list[float], confidence: float) -> dict[str, object]:
+        joints = [{"name": name, "x": x, "y": 2.0, "confidence": confidence} for name in JOINTS]
+        return {"score": 0.9, "box": box, "joints": joints}
+
+    near = said(1.0, [box.x + 1, box.y, box.width, box.height], 0.5)
+    other = said(0.0, [box.x - 900, box.y, 800, 800], 1.0)
 
     def answer(request: httpx.Request) -> httpx.Response:
         somebody = [other, near] if request.content == people[0].picture else []
@@ -73,8 +79,3 @@ def test_a_service_is_judged_by_the_nearest_person_and_whom_it_does_not_see_is_i
     assert np.isinf(found.joints[1:]).all()
     assert found.confidence is not None
     assert found.confidence[:, 0].tolist() == [0.5, 0, 0, 0, 0]
-
-
-def test_only_web_addresses_are_services() -> None:
-    assert is_address("https://pose.example")
-    assert not is_address("runs/next/checkpoint.pt")
