@@ -45,4 +45,4 @@ def read_halves(folder: Path, packs: Iterable[str]) -> Iterator[HalfBody]:
 def _half_body(line: dict[str, Any], picture: bytes) -> HalfBody:
     cut = str(line["cut"])
     whole = line | {"id": str(line["id"]).removesuffix(f"_{cut}")}
-    return HalfBody(read_example(whole, picture, max(int(line["width"]), int(line["height"]))), cut)
+    return HalfBody(read_example(whole, picture, (int(line["width"]), int(line["height"]))), cut)

@@ -71,7 +71,7 @@ def read_official(folder: Path, packs: Iterable[str]) -> tuple[list[Example], ND
     """
 
     def read(line: dict[str, Any], picture: bytes) -> tuple[Example, int | None]:
-        return read_example(line, picture, int(line["size"])), line.get("mpii_valid_index")
+        return read_example(line, picture, (int(line["size"]),) * 2), line.get("mpii_valid_index")
 
     names = list(packs)
     everybody = list(read_packs(folder, names, read))

@@ -262,25 +262,25 @@ def encode(picture: Image.Image) -> bytes:
 
 
 def _example(line: dict[str, Any], picture: bytes) -> Example:
-    return read_example(line, picture, int(line["size"]))
+    return read_example(line, picture, (int(line["size"]), int(line["size"])))
 
 
-def read_example(line: dict[str, Any], picture: bytes, size: int) -> Example:
+def read_example(line: dict[str, Any], picture: bytes, sides: tuple[int, int]) -> Example:
     """A line as an example; what the line lacks is a `KeyError`, what cannot be a `ValueError` or `TypeError`.
 
     Args:
         line: Of a pack.
         picture: Encoded.
-        size: Its longer side, in pixels.
+        sides: Its width and height in pixels, of which the longer is the example's size.
     """
     joints, head_size = np.asarray(line["joints"], np.float64), line["head_size"]
     if joints.shape != (len(JOINTS), 3) or not np.isfinite(joints).all():
         raise ValueError(f"joints are {len(JOINTS)} times three numbers [x, y, v], not {_shape(joints)}")
-    box = np.asarray(line["box"], np.float64)
+    box, size = np.asarray(line["box"], np.float64), max(sides)
     if box.shape != (4,) or not np.isfinite(box).all() or box[2:].min() <= 0 or size < 1:
         raise ValueError(f"size {size} and box {line['box']} are of no person")
-    if (pixels := _picture_size(picture)) != (size, size):
-        raise ValueError(f"the picture has {pixels[0]} x {pixels[1]} pixels, not {size} x {size}")
+    if (pixels := _picture_size(picture)) != sides:
+        raise ValueError(f"the picture has {pixels[0]} x {pixels[1]} pixels, not {sides[0]} x {sides[1]}")
     if head_size is not None and not 0 < float(head_size) < math.inf:
         raise ValueError(f"a head size is null or above 0, not {head_size}")
     return Example(
