@@ -22,7 +22,7 @@ class View:
     """A square view of a scene.
 
     Attributes:
-        picture: uint8 [size, size, 3], RGB, `OUTSIDE_COLOUR` beside the photo.
+        picture: uint8 [size, size, 3], RGB, the backdrop or `OUTSIDE_COLOUR` beside the photo.
         people: float32 [n, 4], boxes (x, y, width, height) of what the view shows of people, in its pixels.
         ignored: float32 [m, 4], boxes where a finder may say what it likes.
     """
@@ -78,15 +78,23 @@ class SceneAugmentation:
     grey: float = 0.05
     beside: float = 0.1
 
-    def __call__(self, scene: Scene, size: int, random: np.random.Generator) -> View:
+    def __call__(
+        self, scene: Scene, size: int, random: np.random.Generator, backdrop: NDArray[np.uint8] | None = None
+    ) -> View:
         """A random view of `size` x `size` pixels.
+
+        Args:
+            scene: What to show.
+            size: Side of the view.
+            random: What the view depends on.
+            backdrop: RGB [size, size, 3] without people, which the photo is pasted over; None for `OUTSIDE_COLOUR`.
 
         Raises:
             PackError: The picture cannot be decoded.
         """
         window = self._window(scene, size, random)
         corner, shown = _shown(scene.decode(), window, size)
-        picture = Image.new("RGB", (size, size), OUTSIDE_COLOUR)
+        picture = Image.new("RGB", (size, size), OUTSIDE_COLOUR) if backdrop is None else Image.fromarray(backdrop)
         picture.paste(Image.fromarray(self._coloured(shown, random)), corner)
         pixels = np.asarray(picture)
         people, ignored = _boxes(scene, window, size)

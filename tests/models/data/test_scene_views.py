@@ -69,6 +69,19 @@ def test_what_lies_beside_the_photo_has_the_outside_colour() -> None:
     assert 0.75 <= outside.mean() <= 0.9  # the photo fills half of the width and about 0.3 of the height
 
 
+def test_a_backdrop_shows_beside_the_photo_alone() -> None:
+    backdrop = np.full((128, 128, 3), (200, 40, 40), np.uint8)
+    augmentation = SceneAugmentation(least_scale=0.5, largest_scale=0.5, colour=0, grey=0)
+    photo = scene(100, 60, [(20, 10, 30, 30)])
+    plain = augmentation(photo, 128, np.random.default_rng(3))
+    view = augmentation(photo, 128, np.random.default_rng(3), backdrop)
+    outside = (plain.picture == OUTSIDE_COLOUR).all(-1)
+    assert (view.picture[outside] == (200, 40, 40)).all()
+    assert np.array_equal(view.picture[~outside], plain.picture[~outside])
+    assert np.array_equal(view.people, plain.people)
+    assert (backdrop == (200, 40, 40)).all()
+
+
 def test_crowds_difficult_and_hardly_shown_people_are_ignored() -> None:
     photo = scene(
         200, 200, [(10, 10, 60, 60), (100, 10, 60, 60), (10, 100, 60, 60), (100, 100, 4, 4)], ("", "c", "d", "")
