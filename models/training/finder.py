@@ -1,14 +1,14 @@
 """Train the finder: `python -m models.training.finder --data FOLDER --start WEIGHTS --out RUN`.
 
-Fine-tunes a finder that knows people already on the scenes packs. A run checkpoints into `--out` and goes on from there
-when the same command is repeated, to the same weights as without the stop. At the end the averaged weights are averaged
-once more with those that it started from: a small data set teaches a finder, and lets it forget what it lacks. The
-folder says what the run is: `run.json` its options and data, `log.csv` the loss by views seen, `finder.safetensors` the
-weights at the end.
+Fine-tunes a finder that knows people already on the scenes packs, and with `--people` on the people packs too. A run
+checkpoints into `--out` and goes on from there when the same command is repeated, to the same weights as without the
+stop. At the end the averaged weights are averaged once more with those that it started from: a small data set teaches a
+finder, and lets it forget what it lacks. The folder says what the run is: `run.json` its options and data, `log.csv`
+the loss by views seen, `finder.safetensors` the weights at the end.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from models.data.pack import PackError
+from models.data.pack import PackError, read_people, training_packs
+from models.data.person_views import person_scenes
 from models.data.scenes import Scene, read_scenes, training_scenes
 from models.networks.checkpoint import StateDict, WeightsError, read_checkpoint, save_checkpoint
 from models.networks.finder import FinderNetwork, cells, grid_shapes, load_finder
@@ -135,7 +136,53 @@ def mixed(start: StateDict, trained: StateDict, share: float) -> StateDict:
     return {name: (1 - share) * value + share * trained[name].cpu() for name, value in start.items()}
 
 
-def prepare(config: FinderConfig) -> tuple[FinderRun, Sequence[Scene]]:
+@dataclass(frozen=True, slots=True)
+class FinderData:
+    """What a run learns from.
+
+    Attributes:
+        scenes: Photos in which everybody is boxed.
+        people: Pictures of one person each; none where the options ask for no views of people.
+        photo_counts: How many photos were read of each pack of scenes.
+        person_counts: How many people of each pack of people can be boxed.
+    """
+
+    scenes: Sequence[Scene]
+    people: Sequence[Scene]
+    photo_counts: Mapping[str, int]
+    person_counts: Mapping[str, int]
+
+    @classmethod
+    def read(cls, config: FinderConfig) -> Self:
+        """Read the packs of `config.data`; pictures stay encoded.
+
+        Raises:
+            PackError: A pack is missing or cannot be read, or holds less than is needed.
+        """
+        photos = {name: list(read_scenes(config.data, [name])) for name in training_scenes(config.data)}
+        packs = training_packs(config.data) if config.people else []
+        people = {name: person_scenes(read_people(config.data, [name])) for name in packs}
+        data = cls(_joined(photos), _joined(people), _counts(photos), _counts(people))
+        if len(data.scenes) < config.batch:
+            raise PackError(
+                f"{config.data} has {len(data.scenes)} photos for training, fewer than --batch {config.batch}"
+            )
+        if config.people and not data.people:
+            raise PackError(f"{config.data} has nobody with enough labelled joints for --people {config.people}")
+        if config.people and all(len(scene.boxes) for scene in data.scenes):
+            raise PackError(f"{config.data} has no photo of nobody, which --people {config.people} pastes people over")
+        return data
+
+
+def _joined(packs: Mapping[str, Sequence[Scene]]) -> list[Scene]:
+    return [scene for scenes in packs.values() for scene in scenes]
+
+
+def _counts(packs: Mapping[str, Sequence[Scene]]) -> dict[str, int]:
+    return {name: len(scenes) for name, scenes in packs.items()}
+
+
+def prepare(config: FinderConfig) -> tuple[FinderRun, FinderData]:
     """Read and check everything that a run needs, so that what is wrong ends it before it begins.
 
     Raises:
@@ -146,14 +193,11 @@ def prepare(config: FinderConfig) -> tuple[FinderRun, Sequence[Scene]]:
     check_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    packs = {name: list(read_scenes(config.data, [name])) for name in training_scenes(config.data)}
-    scenes = [scene for photos in packs.values() for scene in photos]
-    if len(scenes) < config.batch:
-        raise PackError(f"{config.data} has {len(scenes)} photos for training, fewer than --batch {config.batch}")
-    begin_or_continue(config, {name: len(photos) for name, photos in packs.items()}, "photos")
+    data = FinderData.read(config)
+    begin_or_continue(config, data.person_counts, data.photo_counts)
     run = FinderRun.begin(config)
     forget_after(config.out, run.seen)
-    return run, scenes
+    return run, data
 
 
 def train(config: FinderConfig) -> None:
@@ -164,11 +208,12 @@ def train(config: FinderConfig) -> None:
         PackError: As `prepare`, or a picture cannot be decoded.
         WeightsError: As `prepare`.
     """
-    run, scenes = prepare(config)
+    run, data = prepare(config)
     if run.seen:
         print(f"going on after {run.seen} views", flush=True)
-    print(f"{len(scenes)} photos, {config.precision} on {config.device}", flush=True)
-    batches = SceneBatches.of(scenes, config)
+    learnt_from = f"{len(data.scenes)} photos" + (f" and {len(data.people)} people" if data.people else "")
+    print(f"{learnt_from}, {config.precision} on {config.device}", flush=True)
+    batches = SceneBatches.of(data.scenes, config, data.people)
     with tqdm(total=config.views, initial=run.seen, unit="view", mininterval=5) as progress:
         while not run.is_finished:
             before = run.seen

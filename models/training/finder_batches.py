@@ -4,15 +4,22 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.data.person_views import PersonViews
 from models.data.scene_views import SceneAugmentation, View
 from models.data.scenes import Scene
 from models.training.finder_config import FinderConfig
+
+PERSON_FREQUENCIES: Final = {"mpii": 6.0, "lsp": 2.0, "parse": 2.0, "buffy": 2.0}
+"""How often a person of each data set is drawn, relative to the others: better labels and more variety more often."""
+
+OTHER_FREQUENCY: Final = 0.5
+"""The same of the data sets that are not named: LSPET's many people, whom crowd workers labelled roughly."""
 
 
 class Batch(NamedTuple):
@@ -34,11 +41,13 @@ class SceneBatches:
     """Batches of views that depend on the seed and on how many came before: a resumed run draws what another does.
 
     Attributes:
-        scenes: What a round shows, in an order of its own.
+        scenes: What a round shows, in an order of its own; where a view is of a person, a photo is left out.
         sizes: Sides of the views, one of them for each batch.
         batch: Views of a batch.
         seed: The run's.
         augmentation: How far the views are varied.
+        people: Fraction of the views that are of a person, in place of a photo.
+        person_views: Draws these.
     """
 
     scenes: Sequence[Scene]
@@ -46,13 +55,24 @@ class SceneBatches:
     batch: int
     seed: int
     augmentation: SceneAugmentation
+    people: float
+    person_views: PersonViews
 
     @classmethod
-    def of(cls, scenes: Sequence[Scene], config: FinderConfig) -> Self:
-        """Batches of scenes; those of nobody come as often as the options say."""
+    def of(cls, scenes: Sequence[Scene], config: FinderConfig, people: Sequence[Scene] = ()) -> Self:
+        """Batches of scenes; those of nobody come as often as the options say.
+
+        Args:
+            scenes: Photos in which everybody is boxed.
+            config: Says of which sizes, how many, from which seed.
+            people: Scenes of one person each, which `config.people` of the views show.
+        """
         nobody = [scene for scene in scenes if not len(scene.boxes)]
         everything = [*scenes, *nobody * (config.nobody - 1)]
-        return cls(everything, config.sizes, config.batch, config.seed, SceneAugmentation(beside=config.beside))
+        augmentation = SceneAugmentation(beside=config.beside)
+        frequencies = np.array([PERSON_FREQUENCIES.get(person.source, OTHER_FREQUENCY) for person in people])
+        person_views = PersonViews(people, frequencies, nobody)
+        return cls(everything, config.sizes, config.batch, config.seed, augmentation, config.people, person_views)
 
     def draw(self, seen: int) -> Batch:
         """The batch after `seen` views.
@@ -61,18 +81,21 @@ class SceneBatches:
             PackError: A picture cannot be decoded.
         """
         size = Random(f"{self.seed} size {seen}").choice(self.sizes)
-
-        def view(index: int) -> View:
-            random = np.random.default_rng([self.seed, index])
-            return self.augmentation(self._scene(index), size, random)
-
         with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-            views = list(pool.map(view, range(seen, seen + self.batch)))
+            views = list(pool.map(lambda index: self._view(index, size), range(seen, seen + self.batch)))
         return Batch(
             torch.from_numpy(np.stack([each.picture for each in views])),
             [torch.from_numpy(each.people) for each in views],
             [torch.from_numpy(each.ignored) for each in views],
         )
+
+    def _view(self, index: int, size: int) -> View:
+        """The view that a number of views precede."""
+        random = np.random.default_rng([self.seed, index])
+        if self.people and random.random() < self.people:
+            person = self.person_views.choose(np.random.default_rng([self.seed, index, 1]))
+            return self.person_views.view(person, size, random)
+        return self.augmentation(self._scene(index), size, random)
 
     def _scene(self, index: int) -> Scene:
         """What a number of views precede, each round in an order of its own."""

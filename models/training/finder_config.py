@@ -32,7 +32,7 @@ class FinderConfig(RunOptions):
     command: ClassVar[str] = "python -m models.training.finder"
     summary: ClassVar[str] = "Train the finder."
 
-    data: Annotated[Path, Option("folder of the scenes packs", decides=False)]
+    data: Annotated[Path, Option("folder of the scenes packs, and of the people packs for --people", decides=False)]
     out: Annotated[Path, Option("folder of the run, outside the tree, with its checkpoint and log", decides=False)]
     start: Annotated[Path, Option("weights to start from and to mix with: .safetensors, .onnx, .pt", decides=False)]
     views: Annotated[int, Option("views of photos that the run learns from")] = 16_000
@@ -45,6 +45,7 @@ class FinderConfig(RunOptions):
     weight_decay: Annotated[float, Option("decay of the convolutions' weights")] = 0.01
     nobody: Annotated[int, Option("how often a photo of nobody is seen for each time that another is")] = 1
     beside: Annotated[float, Option("fraction of the photos of which only a part beside all people is seen")] = 0.1
+    people: Annotated[float, Option("fraction of the views that are of a person of the people packs")] = 0.0
     share: Annotated[float, Option("share of the trained weights in the mean with the start's at the end")] = 0.5
     seed: Annotated[int, Option("of everything that is random")] = 0
     threads: Annotated[int, Option("processor threads; 0 leaves the choice to torch", decides=False)] = 0
@@ -69,7 +70,7 @@ class FinderConfig(RunOptions):
         for name in ("weight_decay", "threads", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{flag(name)} is a number from 0 up, not {getattr(self, name)}")
-        for name in ("beside", "share"):
+        for name in ("beside", "people", "share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{flag(name)} is a number from 0 to 1, not {getattr(self, name)}")
         self.check_choices()

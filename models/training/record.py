@@ -10,6 +10,7 @@ import json
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from models.evaluation.pck import Accuracy
@@ -41,12 +42,13 @@ class RunRecord:
     commit: str
 
     @classmethod
-    def of(cls, config: RunOptions, counts: Mapping[str, int], counted: str = "people") -> Self:
-        """The record of a run that reads so many people, or what else is `counted`, of each pack."""
+    def of(cls, config: RunOptions, people: Mapping[str, int], photos: Mapping[str, int]) -> Self:
+        """The record of a run that reads so many people of each pack of people, and photos of each pack of scenes."""
         data: dict[str, Any] = {name: {"sha256": digest(path)} for name, path in config.files.items() if path.exists()}
-        for pack, count in counts.items():
-            tar, jsonl = (digest(config.data / f"{pack}.{kind}") for kind in ("tar", "jsonl.gz"))
-            data[pack] = {counted: count, "tar": tar, "jsonl": jsonl}
+        for counted, packs in (("people", people), ("photos", photos)):
+            for pack, count in packs.items():
+                tar, jsonl = (digest(config.data / f"{pack}.{kind}") for kind in ("tar", "jsonl.gz"))
+                data[pack] = {counted: count, "tar": tar, "jsonl": jsonl}
         return cls(config.to_json(), data, source_commit())
 
     @classmethod
@@ -83,18 +85,20 @@ class RunRecord:
         ]
 
 
-def begin_or_continue(config: RunOptions, counts: Mapping[str, int], counted: str = "people") -> None:
+def begin_or_continue(
+    config: RunOptions, people: Mapping[str, int], photos: Mapping[str, int] = MappingProxyType({})
+) -> None:
     """Record a new run in its folder, or make sure that the run in the folder is this one.
 
     Args:
         config: The run's options.
-        counts: How many people the run reads of each pack, by its name.
-        counted: What else they are than people.
+        people: How many people the run reads of each pack of people, by its name.
+        photos: How many photos of each pack of scenes, likewise.
 
     Raises:
         RunError: The folder cannot be written, or holds a run with other options or data.
     """
-    record = RunRecord.of(config, counts, counted)
+    record = RunRecord.of(config, people, photos)
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         begun = RunRecord.read(config.out)

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -148,4 +149,13 @@ def scenes_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_scenes(folder, "scenes-train-0", 9, seed=1)
     write_scenes(folder, "scenes-train-1", 6, seed=2)
     write_scenes(folder, "scenes-dev", 6, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finder_pack(pack: Path, scenes_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the packs of `scenes_pack` and of `pack`."""
+    folder = tmp_path_factory.mktemp("finder")
+    for packs in (scenes_pack, pack):
+        shutil.copytree(packs, folder, dirs_exist_ok=True)
     return folder

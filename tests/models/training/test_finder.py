@@ -10,6 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.data.pack import PackError
+from models.data.person_views import PersonViews
+from models.data.scene_views import View
+from models.data.scenes import Scene
 from models.networks.checkpoint import read_checkpoint
 from models.networks.finder import FinderNetwork, cells, decode, grid_shapes
 from models.networks.pose import normalise
@@ -19,6 +22,7 @@ from models.training.finder import FinderRun, main, mixed, parameter_groups, pre
 from models.training.finder_batches import SceneBatches
 from models.training.finder_config import FinderConfig
 from models.training.options import RunError
+from models.training.record import digest
 
 Configure = Callable[..., FinderConfig]
 
@@ -55,8 +59,8 @@ def log(config: FinderConfig) -> list[dict[str, str]]:
 @pytest.mark.slow
 def test_steps_on_one_batch_lower_its_loss_and_find_its_people(configure: Configure) -> None:
     config = configure(views=400, rate=1e-3, backbone_rate=1.0)
-    run, scenes = prepare(config)
-    batch = SceneBatches.of(scenes, config).draw(8)
+    run, data = prepare(config)
+    batch = SceneBatches.of(data.scenes, config).draw(8)
     assert [len(people) for people in batch.people] == [2, 0, 0, 0]
     before = run.loss(batch).item()
     for _ in range(60):
@@ -73,8 +77,8 @@ def test_steps_on_one_batch_lower_its_loss_and_find_its_people(configure: Config
 
 
 def test_the_loss_is_nearly_the_same_in_bfloat16(configure: Configure) -> None:
-    run, scenes = prepare(configure(views=4))
-    batch = SceneBatches.of(scenes, run.config).draw(0)
+    run, data = prepare(configure(views=4))
+    batch = SceneBatches.of(data.scenes, run.config).draw(0)
     exact = run.loss(batch).item()
     run.config = replace(run.config, precision="bfloat16")
     assert run.loss(batch).item() == pytest.approx(exact, rel=0.02)
@@ -98,8 +102,10 @@ def test_a_run_logs_and_writes_weights_mixed_with_the_start(configure: Configure
     assert any((average[name] - before[name]).abs().max() > 1e-3 for name in before)
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = configure(views=20)
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    configure: Configure, finder_pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = configure(views=20, data=finder_pack, people=0.4)
     resumed = replace(whole, out=whole.out.with_name("resumed"))
     train(whole)
     step = FinderRun.step
@@ -118,6 +124,59 @@ def test_a_resumed_run_equals_the_uninterrupted_one(configure: Configure, monkey
     assert log(resumed) == log(whole)
     ours, theirs = (load_file(config.out / "finder.safetensors") for config in (whole, resumed))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_people_packs_are_read_and_recorded_where_the_options_ask_for_views_of_people(
+    configure: Configure, finder_pack: Path
+) -> None:
+    def recorded(config: FinderConfig, people: int) -> dict[str, Any]:
+        _, data = prepare(config)
+        assert len(data.people) == people
+        record: dict[str, Any] = json.loads((config.out / "run.json").read_text())
+        return record["data"]
+
+    without = configure(data=finder_pack)
+    scenes = recorded(without, people=0)
+    assert set(scenes) == {"start", "scenes-train-0", "scenes-train-1"}
+    both = recorded(replace(without, people=0.4, out=without.out.with_name("people")), people=12 + 6)
+    assert set(both) == {*scenes, "train-mpii", "train-lspet-0"}
+    assert both["scenes-train-0"] == scenes["scenes-train-0"]
+    assert both["train-mpii"] == {
+        "people": 12,
+        "tar": digest(finder_pack / "train-mpii.tar"),
+        "jsonl": digest(finder_pack / "train-mpii.jsonl.gz"),
+    }
+
+
+def test_a_run_learns_from_the_people_packs(
+    configure: Configure, finder_pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = []
+    view = PersonViews.view
+
+    def noted(views: PersonViews, person: Scene, *rest: Any) -> View:
+        sources.append(person.source)
+        return view(views, person, *rest)
+
+    monkeypatch.setattr(PersonViews, "view", noted)
+    train(configure(views=8, data=finder_pack, people=1.0))
+    assert len(sources) == 8
+    assert set(sources) <= {"mpii", "lspet"}
+    assert "15 photos and 18 people, float32 on cpu" in capsys.readouterr().out
+
+
+def test_people_without_labels_or_without_photos_to_paste_them_over_are_refused(
+    configure: Configure, finder_pack: Path, scenes_pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PackError, match=r"holds no training pack \(train-\*\.tar"):
+        prepare(configure(data=scenes_pack, people=0.4))
+    read = finder.read_scenes
+    with monkeypatch.context() as patch, pytest.raises(PackError, match=r"no photo of nobody, which --people 0\.4"):
+        patch.setattr(finder, "read_scenes", lambda *packs: [scene for scene in read(*packs) if len(scene.boxes)])
+        prepare(configure(data=finder_pack, people=0.4))
+    monkeypatch.setattr(finder, "read_people", lambda *packs: [])
+    with pytest.raises(PackError, match=r"nobody with enough labelled joints for --people 0\.4"):
+        prepare(configure(data=finder_pack, people=0.4))
 
 
 def test_a_finished_run_stays_as_it_is(configure: Configure, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,14 @@ def test_paths_and_places_decide_nothing() -> None:
     config = FinderConfig.parse(REQUIRED)
     elsewhere = replace(config, data=Path("a"), out=Path("b"), start=Path("c"), threads=3, save_every=1, device="cuda")
     assert elsewhere.deciding() == config.deciding()
-    for change in ({"rate": 1.0}, {"sizes": (64,)}, {"share": 0.1}, {"precision": "bfloat16"}, {"beside": 0.0}):
+    for change in (
+        {"rate": 1.0},
+        {"sizes": (64,)},
+        {"share": 0.1},
+        {"precision": "bfloat16"},
+        {"beside": 0.0},
+        {"people": 0.4},
+    ):
         assert replace(config, **change).deciding() != config.deciding()
 
 
@@ -36,6 +43,7 @@ def test_paths_and_places_decide_nothing() -> None:
         (["--backbone-rate", "0"], "--backbone-rate is a number above 0, not 0.0"),
         (["--seed", "-1"], "--seed is a number from 0 up, not -1"),
         (["--share", "1.5"], "--share is a number from 0 to 1, not 1.5"),
+        (["--people", "-0.1"], "--people is a number from 0 to 1, not -0.1"),
         (["--beside", "nan"], "--beside is a number from 0 to 1, not nan"),
         (["--sizes", "416", "100"], "an input's side is a multiple of 32, not 100"),
         (["--sizes", "0"], "an input's side is a multiple of 32, not 0"),
