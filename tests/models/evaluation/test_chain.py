@@ -81,6 +81,11 @@ def test_all_figures_of_a_few_photos() -> None:
     assert measured.calibration_error == pytest.approx(np.mean([0.05, 0.15, 0.25, 0.65, 0.45]))
 
 
+def test_whoever_has_a_low_score_is_not_recalled_at_a_higher_one() -> None:
+    size = measure([scene(ONE, OTHER)], [answer((ONE, 0.9), (OTHER, 0.4))]).sizes["all"]
+    assert (size.boxes.recall, size.precision, size.recall) == (1, 1, 0.5)
+
+
 def test_the_table_says_all_of_it() -> None:
     photos = [scene(ONE, OTHER), scene()]
     text = table(measure(photos, [answer((ONE, 0.9)), answer()]))

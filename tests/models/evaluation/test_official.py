@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,17 @@ def test_each_is_measured_in_its_own_pixels(people: list[Example]) -> None:
     assert comparison.differences["near"].points == 0
     assert comparison.differences["far"] == (100, 100, 100)
     assert all(accuracy.people == len(people) for accuracy in comparison.accuracies.values())
+
+
+def test_a_joint_that_either_label_lacks_is_not_compared(people: list[Example]) -> None:
+    """Both are right but for one joint each, which the other's labels lack."""
+    truths = truths_of(people)
+    ours, theirs = np.stack([person.joints for person in people]), truths.joints.copy()
+    ours[:, 0] += 100
+    theirs[:, 5] += 100
+    truths.labelled[:, 0] = False
+    some = [replace(person, labelled=np.arange(16) != 5) for person in people]
+    assert beside_published(some, ours, truths, {"theirs": theirs}).differences["theirs"] == (0, 0, 0)
 
 
 def test_published_predictions_are_of_the_same_people(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,8 @@ def test_a_person_is_found_once_and_false_people_and_misses_cost() -> None:
     twice = answer((ONE, 0.9), (ONE, 0.8))
     assert pose_precision([scene(ONE)], [twice]).mean == 1  # the second comes after full recall
     assert pose_precision([scene(ONE, OTHER)], [twice]).mean == 0.5
+    better_last = answer((ONE, 0.8), (ONE, 0.9))
+    assert pose_precision([scene(ONE)], [better_last]).mean == 1
     first_false = [answer((ONE, 0.5)), answer((OTHER, 0.9))]
     assert pose_precision([scene(ONE), scene()], first_false).mean == 0.5
 

@@ -28,7 +28,7 @@ def shown(halves: list[HalfBody]) -> int:
 
 
 def test_cuts_have_figures_of_their_own(halves: list[HalfBody]) -> None:
-    rows = by_cut(halves, predictions(halves, [0.4, 0.6, 0.4, 0.6], [0.6, 0.5, 0.4, 0.9]))
+    rows = by_cut(halves, predictions(halves, [0.4, 0.6, 0.4, 0.6], [0.6, 0.9, 0.5, 0.9]))
     hips, left = halves[::2], halves[1::2]
     assert list(rows) == ["all", "hips", "left"]
     assert (rows["hips"].right, rows["left"].right) == (1, 0)
