@@ -76,11 +76,11 @@ def features(outputs: Outputs) -> Tensor:
 
 def fit(features: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]) -> Calibration:
     """Fit on joints [people, 16] that are `right` or not, each with its weight [people, 16]; 0 leaves a joint out."""
-    everything = _regression(features, right, weights, np.zeros(len(FEATURES)), pull=1e-6)
+    everything = regression(features, right, weights, np.zeros(len(FEATURES)), pull=1e-6)
     coefficients = np.empty((len(JOINTS), len(FEATURES)))
     for kind in _kinds():
         columns = list(kind)
-        coefficients[columns] = _regression(
+        coefficients[columns] = regression(
             features[:, columns], right[:, columns], weights[:, columns], everything, _PULL
         )
     return Calibration(coefficients)
@@ -124,7 +124,7 @@ def _kinds() -> list[Sequence[int]]:
     return [tuple(sorted({joint, mirrored})) for joint, mirrored in enumerate(MIRROR) if joint <= mirrored]
 
 
-def _regression(
+def regression(
     features: NDArray[np.float64],
     right: NDArray[np.bool_],
     weights: NDArray[np.float64],

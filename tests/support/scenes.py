@@ -23,14 +23,19 @@ def joints_in(box: Box) -> NDArray[np.float64]:
 
 
 def scene(
-    *boxes: Box, flags: Sequence[str] = (), incomplete: bool = False, visibility: Sequence[int] = (), id_: str = "x"
+    *boxes: Box,
+    flags: Sequence[str] = (),
+    incomplete: bool = False,
+    visibility: Sequence[int] = (),
+    id_: str = "x",
+    source: str = "coco",
 ) -> Scene:
     """A photo of 512 x 400 pixels; joints of each person as `joints_in` has them, with one visibility for all."""
     v = np.array(visibility or [2] * len(boxes), float).reshape(-1, 1, 1)
     places = np.array([joints_in(box) for box in boxes]).reshape(-1, 16, 2)
     return Scene(
         id=id_,
-        source="coco",
+        source=source,
         picture=b"",
         width=512,
         height=400,

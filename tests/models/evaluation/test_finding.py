@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.data.scenes import DEVELOPMENT_SCENES, Scene, read_scenes
+from models.data.scenes import DEVELOPMENT_SCENES, read_scenes
 from models.evaluation import finding
 from models.evaluation.finding import (
     SIZES,
@@ -26,23 +26,7 @@ from models.evaluation.finding import (
 )
 from models.spec.finder import FinderSpec
 from tests.support.contracts import make_finder_spec
-
-Boxes = list[tuple[float, float, float, float]]
-
-
-def scene(boxes: Boxes, flags: tuple[str, ...] = (), incomplete: bool = False, source: str = "coco") -> Scene:
-    """A photo of 512 x 400 pixels."""
-    return Scene(
-        id="x",
-        source=source,
-        picture=b"",
-        width=512,
-        height=400,
-        boxes=np.array(boxes, float).reshape(-1, 4),
-        flags=flags or ("",) * len(boxes),
-        joints=np.zeros((len(boxes), 16, 3)),
-        incomplete=incomplete,
-    )
+from tests.support.scenes import ONE, OTHER, SMALL, scene
 
 
 def found(*boxes: tuple[float, float, float, float, float]) -> Found:
@@ -51,31 +35,26 @@ def found(*boxes: tuple[float, float, float, float, float]) -> Found:
     return Found(values[:, :4], values[:, 4])
 
 
-ONE = (100.0, 100.0, 100.0, 200.0)
-OTHER = (300.0, 100.0, 100.0, 200.0)
-SMALL = (10.0, 10.0, 20.0, 40.0)
-
-
 def test_what_is_right_is_half_covered_and_found_once() -> None:
-    people = [scene([ONE, OTHER])]
+    people = [scene(ONE, OTHER)]
     # A hit, the same person again, one too far away, and the other person last: precisions 1, 1/2, 1/3, 2/4.
     boxes = found((*ONE, 0.9), (110, 100, 100, 200, 0.8), (400, 300, 100, 100, 0.7), (*OTHER, 0.6))
     assert average_precision(people, [boxes]) == Precision(2, 0.5 * 1 + 0.5 * 0.5, 0.5)
     exactly_half = found((100, 100, 50, 200, 0.9))
-    assert average_precision([scene([ONE])], [exactly_half]).average_precision == 1
+    assert average_precision([scene(ONE)], [exactly_half]).average_precision == 1
     below_half = found((100, 100, 49, 200, 0.9))
-    assert average_precision([scene([ONE])], [below_half]).average_precision == 0
+    assert average_precision([scene(ONE)], [below_half]).average_precision == 0
 
 
 def test_the_best_box_takes_the_person_whom_it_covers_best() -> None:
     beside = (120.0, 100.0, 100.0, 200.0)
     both = found((*beside, 0.9), (*ONE, 0.8))
-    assert average_precision([scene([ONE, beside])], [both]) == Precision(2, 1, 1)
+    assert average_precision([scene(ONE, beside)], [both]) == Precision(2, 1, 1)
 
 
 @pytest.mark.parametrize("flag", ["c", "d", "cd", "tdo"])
 def test_flagged_boxes_count_neither_way(flag: str) -> None:
-    people = [scene([ONE, OTHER], ("", flag))]
+    people = [scene(ONE, OTHER, flags=("", flag))]
     assert average_precision(people, [found((*OTHER, 0.9), (*ONE, 0.8))]) == Precision(1, 1, 1)
     assert average_precision(people, [found((*ONE, 0.8))]) == Precision(1, 1, 1)
     # Members of a crowd lie within it.
@@ -83,18 +62,18 @@ def test_flagged_boxes_count_neither_way(flag: str) -> None:
 
 
 def test_cut_off_people_count() -> None:
-    assert average_precision([scene([ONE], ("to",))], [found()]) == Precision(1, 0, 0)
+    assert average_precision([scene(ONE, flags=("to",))], [found()]) == Precision(1, 0, 0)
 
 
 def test_unmatched_boxes_of_incomplete_photos_count_neither_way() -> None:
     boxes = found((*OTHER, 0.9), (*ONE, 0.8))
-    assert average_precision([scene([ONE], incomplete=True)], [boxes]) == Precision(1, 1, 1)
-    assert average_precision([scene([ONE])], [boxes]) == Precision(1, 0.5, 0)
-    assert alarms([scene([], incomplete=True)], [boxes]).photos == 0
+    assert average_precision([scene(ONE, incomplete=True)], [boxes]) == Precision(1, 1, 1)
+    assert average_precision([scene(ONE)], [boxes]) == Precision(1, 0.5, 0)
+    assert alarms([scene(incomplete=True)], [boxes]).photos == 0
 
 
 def test_small_people_and_small_boxes_count_only_among_all() -> None:
-    people = [scene([ONE, SMALL])]
+    people = [scene(ONE, SMALL)]
     boxes = found((*SMALL, 0.9), (60, 10, 20, 40, 0.85), (*ONE, 0.8))
     measured = precisions(people, [boxes])["everything"]
     assert measured["all"] == Precision(2, pytest.approx(0.5 + 0.5 * 2 / 3), 0.5)
@@ -103,7 +82,7 @@ def test_small_people_and_small_boxes_count_only_among_all() -> None:
 
 def test_sizes_are_of_the_photo() -> None:
     rules = {name: [] for name in SIZES}
-    photo = scene([])
+    photo = scene()
     for box in [(0, 0, 10, 63), (0, 0, 10, 64), (0, 0, 10, 76.7), (0, 0, 10, 76.9), (0, 0, 80, 39), (0, 0, 80, 40)]:
         for name, rule in SIZES.items():
             rules[name].append(bool(rule(photo, np.array([box], float))[0]))
@@ -127,7 +106,7 @@ def test_boxes_of_one_score_come_at_once() -> None:
 
 
 def test_nobody_who_counts_has_no_precision() -> None:
-    measured = average_precision([scene([])], [found((*ONE, 0.9))])
+    measured = average_precision([scene()], [found((*ONE, 0.9))])
     assert measured.people == 0
     assert math.isnan(measured.average_precision)
     assert math.isnan(measured.recall)
@@ -154,7 +133,7 @@ def test_precision_depends_on_the_order_alone_and_misses_cost(boxes: list[tuple[
 
 
 def test_alarms_are_of_photos_of_nobody_alone() -> None:
-    photos = [scene([]), scene([]), scene([]), scene([ONE])]
+    photos = [scene(), scene(), scene(), scene(ONE)]
     boxes = [found((*ONE, 0.5), (*OTHER, 0.9), (*SMALL, 0.49)), found((*ONE, 0.4)), found(), found((*OTHER, 0.9))]
     assert alarms(photos, boxes) == Alarms(3, 2 / 3, 1 / 3)
     assert alarms(photos, boxes, score=0.3) == Alarms(3, 4 / 3, 2 / 3)
@@ -162,7 +141,7 @@ def test_alarms_are_of_photos_of_nobody_alone() -> None:
 
 
 def test_the_table_has_a_row_for_each_source_and_size() -> None:
-    photos = [scene([ONE]), scene([OTHER], source="voc"), scene([])]
+    photos = [scene(ONE), scene(OTHER, source="voc"), scene()]
     measured = precisions(photos, [found((*ONE, 0.9)), found((*ONE, 0.8)), found()])
     assert list(measured) == ["everything", "coco", "voc"]
     lines = table(measured, alarms(photos, [found()] * 3)).splitlines()
