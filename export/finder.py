@@ -199,8 +199,8 @@ def check_loss(before: Mapping[str, Precision], after: Mapping[str, Precision], 
 
 
 CALIBRATION: Final = {"finder": 2.8982, "pose": 1.1019, "bias": 1.658}
-"""Fitted to those 283 boxes of scenes-dev that the service answers; by tenfold cross-validation over photos the error is
-0.043."""
+"""Fitted to those 283 boxes of scenes-dev that the service answers; by tenfold cross-validation over photos the error
+is 0.043."""
 
 
 def _stated(spec: FinderSpec, measured: Mapping[str, Precision]) -> StatedAccuracy:
