@@ -74,8 +74,9 @@ class PhotoSource:
 
         Args:
             crops: At least one.
-            is_last: Whether no more will be cut; else the photo is decoded twice as finely, and kept if there is room.
-            rule: How another network wants its crops.
+            is_last: Whether no more will be cut; else the photo is kept if there is room, and decoded twice as finely
+                for a closer pass of the same network.
+            rule: How another network wants its crops; what the next pass needs does not follow from them.
 
         Returns:
             The crops uint8 [N, size, size, 3], RGB, and the seconds that it took without those of decoding.
@@ -84,7 +85,8 @@ class PhotoSource:
             Malformed: The file is truncated or broken, or has more parts than any encoder makes.
         """
         size, outside = (rule or self._rule).size, (rule or self._rule).outside
-        photo = self._decode(min(crop.side for crop in crops) / size, not is_last)
+        step = min(crop.side for crop in crops) / size
+        photo = self._decode(step, step if is_last or rule else step / 2, keep=not is_last)
         start = time.perf_counter()
         scale = 1 / photo.reduction
         squares = (Crop(crop.x * scale, crop.y * scale, crop.side * scale) for crop in crops)
@@ -96,12 +98,15 @@ class PhotoSource:
         """Whether the decoded photo is kept for the next cut."""
         return self._photo is not None
 
-    def _decode(self, step: float, keep: bool) -> Photo:
-        """The kept photo if it is fine enough, else a newly decoded one; `step` is photo pixels a crop's pixel."""
+    def _decode(self, step: float, next_step: float, keep: bool) -> Photo:
+        """The kept photo if it is fine enough, else a newly decoded one, fine enough for the next cut too.
+
+        `step` is photo pixels a crop's pixel, of this cut and of the next.
+        """
         photo = self._photo  # good enough with `SHARP`: decoding once more takes longer than it gives
         if photo is None or photo.reduction > max(1.0, step / SHARP):
             file = self._file or PhotoFile.open(self._data, self._max_pixels)
             self._file = None  # Pillow decodes a file once
-            photo = file.decode(step / (2 if keep else 1), self._rule.outside)
+            photo = file.decode(next_step, self._rule.outside)
             self._photo = photo if keep and self._kept.keep(photo) else None
         return photo

@@ -105,6 +105,9 @@ def test_a_photo_is_decoded_as_finely_as_its_smallest_crop_needs_and_again_only_
     assert steps == [1600 / 224 / 2]
     photo.cut([Crop(0, 0, 800), Crop(0, 0, 240)])
     assert steps[1:] == [240 / 224]
+    other = source(encode(Image.new("RGB", (1600, 1200), RED), "JPEG"))
+    other.cut([Crop.whole(1600, 1200)], is_last=False, rule=CropRule(400, 1))
+    assert steps[2:] == [1600 / 400]
 
 
 def test_a_photo_that_is_cut_once_is_not_kept(encode: Encode) -> None:
