@@ -24,19 +24,19 @@ _FEWEST_SHARED: Final = 4  # joints seen in both
 
 
 @dataclass(frozen=True, slots=True)
-class FoundPerson:
-    """Somebody whom the finder has found.
+class Candidate:
+    """Somebody whom the finder boxes, before a pose says whether that is a person.
 
     Attributes:
         box: Around what is visible, in photo pixels.
-        score: The finder's own, 0 to 1.
+        finder_score: 0 to 1; a person's calibrated score follows from it and the pose (`person_score`).
     """
 
     box: Box
-    score: float
+    finder_score: float
 
 
-def find_people(spec: FinderSpec, outputs: Outputs, width: int, height: int) -> list[FoundPerson]:
+def find_people(spec: FinderSpec, outputs: Outputs, width: int, height: int) -> list[Candidate]:
     """Candidates for the people of a photo, the largest first; their poses are still to be judged.
 
     Args:
@@ -47,19 +47,19 @@ def find_people(spec: FinderSpec, outputs: Outputs, width: int, height: int) -> 
     """
     boxes, scores = spec.windows(width, height).to_photo(outputs["boxes"], outputs["scores"])
     chosen = suppress(boxes, scores, spec.suppression, _least_finder_score(spec), len(scores))
-    people = [FoundPerson(Box(*boxes[index].tolist()), float(scores[index])) for index in chosen]
+    people = [Candidate(Box(*boxes[index].tolist()), float(scores[index])) for index in chosen]
     return sorted(people, key=lambda person: -person.box.width * person.box.height)
 
 
-def main_candidates(spec: FinderSpec, people: Sequence[FoundPerson]) -> Sequence[FoundPerson]:
+def main_candidates(spec: FinderSpec, people: Sequence[Candidate]) -> Sequence[Candidate]:
     """Those of whom one is the main person, the largest of those who are half as sure as the surest.
 
     Whoever the finder alone makes somebody, whatever the pose says, is known before the poses are; where there is no
     such person everyone stays, for the poses decide.
     """
-    certain = [person for person in people if _logistic(_score_logit(spec, person.score)) >= LEAST_SCORE]
-    surest = max((person.score for person in certain), default=0.0)
-    return [person for person in certain if person.score >= surest / 2][:1] or people
+    certain = [person for person in people if _logistic(_score_logit(spec, person.finder_score)) >= LEAST_SCORE]
+    surest = max((person.finder_score for person in certain), default=0.0)
+    return [person for person in certain if person.finder_score >= surest / 2][:1] or people
 
 
 def person_score(spec: FinderSpec, skeleton: Skeleton, finder_score: float, confidence: NDArray[np.floating]) -> float:

@@ -126,7 +126,7 @@ class Trip:
         wanted = finder.main_candidates(spec, everyone) if self._options.find == "one" else everyone
         people = wanted[: self._stations.max_people]
         self._boxes = [person.box for person in people]
-        self._finder_scores = [person.score for person in people]
+        self._finder_scores = [person.finder_score for person in people]
         self._cut_off = [index for index, box in enumerate(self._boxes) if self._may_go_on_below(box)]
         zoomed_out = len(self._cut_off) * (1 + self._options.flip)
         self._claim((len(people) - 1) * self._options.images_per_person + zoomed_out)

@@ -7,7 +7,7 @@ from models.spec.crop import Box, Crop
 from models.spec.skeleton import MPII, Skeleton
 from service.poses.finder import (
     LEAST_SCORE,
-    FoundPerson,
+    Candidate,
     choose_people,
     find_people,
     main_candidates,
@@ -24,22 +24,22 @@ def test_people_come_by_size_and_each_once() -> None:
     boxes = np.array([[10, 10, 50, 100], [150, 10, 100, 200], [12, 10, 50, 100], [300, 10, 90, 90]])
     outputs = {"boxes": boxes[None], "scores": np.array([[0.7, 0.8, 0.9, 0.2]])}
     people = find_people(SPEC, outputs, 2 * size, 2 * size)
-    assert people == [FoundPerson(Box(300, 20, 200, 400), 0.8), FoundPerson(Box(24, 20, 100, 200), 0.9)]
+    assert people == [Candidate(Box(300, 20, 200, 400), 0.8), Candidate(Box(24, 20, 100, 200), 0.9)]
 
 
 def test_the_main_person_is_the_largest_of_those_who_are_sure() -> None:
-    large, small = FoundPerson(Box(0, 0, 90, 90), 0.35), FoundPerson(Box(0, 0, 20, 20), 0.8)
+    large, small = Candidate(Box(0, 0, 90, 90), 0.35), Candidate(Box(0, 0, 20, 20), 0.8)
     assert main_candidates(SPEC, [large, small]) == [small]
-    larger = FoundPerson(large.box, 0.5)
+    larger = Candidate(large.box, 0.5)
     assert main_candidates(SPEC, [larger, small]) == [larger]
     assert main_candidates(SPEC, []) == []
 
 
 def test_of_those_whom_the_pose_may_veto_everyone_may_be_the_main_person() -> None:
     spec = make_finder_spec(calibration={"finder": 1.0, "pose": 2.0, "bias": 0.0})
-    doubtful = [FoundPerson(Box(0, 0, 90, 90), 0.28), FoundPerson(Box(0, 0, 20, 20), 0.29)]
+    doubtful = [Candidate(Box(0, 0, 90, 90), 0.28), Candidate(Box(0, 0, 20, 20), 0.29)]
     assert main_candidates(spec, doubtful) == doubtful
-    certain = FoundPerson(Box(0, 0, 10, 10), LEAST_SCORE + 0.01)
+    certain = Candidate(Box(0, 0, 10, 10), LEAST_SCORE + 0.01)
     assert main_candidates(spec, [*doubtful, certain]) == [certain]
 
 
