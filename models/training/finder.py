@@ -9,9 +9,9 @@ the loss by views seen, `finder.safetensors` the weights at the end.
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +21,17 @@ from tqdm import tqdm
 from models.data.pack import PackError, read_people, training_packs
 from models.data.person_views import person_scenes
 from models.data.scenes import Scene, read_scenes, training_scenes
-from models.networks.checkpoint import StateDict, WeightsError, read_checkpoint, save_checkpoint
+from models.networks.checkpoint import StateDict, WeightsError
 from models.networks.finder import FinderNetwork, cells, grid_shapes, load_finder
 from models.networks.pose import normalise
 from models.training.device import check_device
 from models.training.finder_batches import Batch, SceneBatches
 from models.training.finder_config import PRECISIONS, FinderConfig
 from models.training.finder_loss import finder_loss
-from models.training.optimisation import AVERAGE_EVERY, ParameterGroups, cosine, moving_average
+from models.training.optimisation import ParameterGroups, cosine, moving_average
 from models.training.options import RunError
-from models.training.record import CHECKPOINT, LOG, begin_or_continue, forget_after
+from models.training.record import LOG, begin_or_continue, forget_after
+from models.training.state import RunState
 
 WEIGHTS: Final = "finder.safetensors"
 
@@ -40,15 +41,8 @@ _BACKBONE: Final = ("stem", "stages")
 
 
 @dataclass
-class FinderRun:
-    """Everything that a checkpoint holds."""
-
-    config: FinderConfig
-    network: FinderNetwork
-    optimiser: torch.optim.Optimizer
-    average: AveragedModel
-    seen: int = 0
-    losses: list[Tensor] = field(default_factory=list)
+class FinderRun(RunState[FinderConfig, FinderNetwork]):
+    """A run of the finder."""
 
     @classmethod
     def begin(cls, config: FinderConfig) -> Self:
@@ -64,8 +58,7 @@ class FinderRun:
         optimiser = torch.optim.AdamW(parameter_groups(network, config), betas=_BETAS, fused=True)
         average = AveragedModel(network, multi_avg_fn=moving_average)
         run = cls(config, network, optimiser, average)
-        if (checkpoint := config.out / CHECKPOINT).exists():
-            run._load(read_checkpoint(checkpoint))
+        run.resume()
         return run
 
     @property
@@ -76,19 +69,8 @@ class FinderRun:
     def step(self, batch: Batch) -> None:
         """Learn from one batch."""
         config = self.config
-        steps = self.seen // config.batch
-        rate = config.rate * cosine(steps, -(-config.views // config.batch))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["times"]
-        loss = self.loss(batch)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
-        self.optimiser.step()
-        self.losses.append(loss.detach())
-        self.seen += len(batch.pictures)
-        if steps % AVERAGE_EVERY == 0:  # the first step's weights among them, however short the run
-            self.average.update_parameters(self.network)
+        rate = config.rate * cosine(self.seen // config.batch, -(-config.views // config.batch))
+        self.descend(self.loss(batch), rate, _CLIP_NORM, len(batch.pictures))
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of a batch."""
@@ -100,20 +82,6 @@ class FinderRun:
         places = cells(grid_shapes(*images.shape[2:]), images.device)
         people, ignored = ([boxes.to(device) for boxes in each] for each in (batch.people, batch.ignored))
         return finder_loss(findings, places, people, ignored)
-
-    def save(self) -> None:
-        """Write the checkpoint."""
-        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "seen": self.seen}
-        updates = int(self.average.get_buffer("n_averaged"))
-        average = self.average.module.state_dict()
-        save_checkpoint(self.config.out / CHECKPOINT, {**state, "average": average, "updates": updates})
-
-    def _load(self, saved: dict[str, Any]) -> None:
-        self.network.load_state_dict(saved["network"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.average.module.load_state_dict(saved["average"])
-        self.average.get_buffer("n_averaged").fill_(saved["updates"])
-        self.seen = saved["seen"]
 
 
 def parameter_groups(network: FinderNetwork, config: FinderConfig) -> ParameterGroups:

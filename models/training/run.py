@@ -1,21 +1,20 @@
-"""A network in training: its state, its checkpoint, and the step that changes it."""
+"""The pose network in training: its start, and what it learns from a batch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from models.data.pack import ABSENT
-from models.networks.checkpoint import load_weights, read_checkpoint, save_checkpoint
+from models.networks.checkpoint import load_weights, save_checkpoint
 from models.networks.dsnt import REGULARISERS, absence_loss, joint_losses, masked_mean
 from models.networks.pose import PoseNetwork
 from models.training.config import TrainingConfig
 from models.training.device import autocast
 from models.training.optimisation import (
-    AVERAGE_EVERY,
     CLIP_NORM,
     OPTIMISERS,
     SCHEDULES,
@@ -23,18 +22,12 @@ from models.training.optimisation import (
     parameter_groups,
 )
 from models.training.record import CHECKPOINT, averaged_path
+from models.training.state import RunState
 
 
 @dataclass
-class Run:
-    """Everything that a checkpoint holds."""
-
-    config: TrainingConfig
-    network: PoseNetwork
-    optimiser: torch.optim.Optimizer
-    average: AveragedModel
-    seen: int = 0
-    losses: list[Tensor] = field(default_factory=list)
+class Run(RunState[TrainingConfig, PoseNetwork]):
+    """A run of the pose network."""
 
     @classmethod
     def begin(cls, config: TrainingConfig) -> Self:
@@ -45,15 +38,13 @@ class Run:
         """
         torch.manual_seed(config.seed)
         network = PoseNetwork(config.depth, config.phases[0].stride, config.activation)
-        checkpoint = config.out / CHECKPOINT
-        if config.start and not checkpoint.exists():
+        if config.start and not (config.out / CHECKPOINT).exists():
             load_weights(network, *config.start)
         network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = parameter_groups(network, config.frozen_stages, config.head_rate, config.weight_decay)
         average = AveragedModel(network, multi_avg_fn=moving_average, use_buffers=True)
         run = cls(config, network, OPTIMISERS[config.optimiser](groups), average)
-        if checkpoint.exists():
-            run._load(read_checkpoint(checkpoint))
+        run.resume()
         return run
 
     @property
@@ -72,13 +63,6 @@ class Run:
         config = self.config
         return config.rate * SCHEDULES[config.schedule](self.steps, config.crops // config.batch)
 
-    def save(self) -> None:
-        """Write the checkpoint."""
-        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "seen": self.seen}
-        updates = int(self.average.get_buffer("n_averaged"))
-        average = self.average.module.state_dict()
-        save_checkpoint(self.config.out / CHECKPOINT, {**state, "average": average, "updates": updates})
-
     def keep_averaged(self) -> Path:
         """Write the averaged weights to a file that stays: means over several of them are better still."""
         path = averaged_path(self.config.out, self.seen)
@@ -87,18 +71,7 @@ class Run:
 
     def step(self, images: Tensor, joints: Tensor, weights: Tensor) -> None:
         """Learn from one batch: images [N, 3, h, w], joints [N, 16, 2] and their weights [N, 16]."""
-        rate = self.rate
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["times"]
-        loss = self.loss(images, joints, weights)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
-        self.optimiser.step()
-        self.losses.append(loss.detach())  # its value would have to be waited for
-        self.seen += len(images)
-        if self.steps % AVERAGE_EVERY == 1:  # the first step's weights among them, however short the run
-            self.average.update_parameters(self.network)
+        self.descend(self.loss(images, joints, weights), self.rate, CLIP_NORM, len(images))
 
     def loss(self, images: Tensor, joints: Tensor, weights: Tensor) -> Tensor:
         """The mean loss of a batch's joints; `ABSENT` ones are to have a flat map, those of weight 0 do not count."""
@@ -116,10 +89,3 @@ class Run:
         network = PoseNetwork(self.config.depth, stride, self.config.activation)
         network.load_state_dict(self.average.module.state_dict())
         return network.to(self.config.device).eval()
-
-    def _load(self, saved: dict[str, Any]) -> None:
-        self.network.load_state_dict(saved["network"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.average.module.load_state_dict(saved["average"])
-        self.average.get_buffer("n_averaged").fill_(saved["updates"])
-        self.seen = saved["seen"]
